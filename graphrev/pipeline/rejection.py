@@ -1,0 +1,145 @@
+"""A refusal, as data: why a near miss is left alone, and on which nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Code(str, Enum):
+    """Every reason a pass may give for leaving something alone.
+
+    The value is what programs see (``--json``); :data:`EXPLANATIONS` says what each means and
+    what to do, and the page ``docs/rejections.md`` is generated from it.
+    """
+
+    READS_OWN_INPUT = "reads_own_input"
+    SHAPE_CHANGES = "shape_changes"
+    SHAPE_UNKNOWN = "shape_unknown"
+    DTYPE = "dtype"
+    STATEFUL_OP = "stateful_op"
+    RANDOM_OP = "random_op"
+    FED = "fed"
+    FETCHED = "fetched"
+    NO_BACKWARD_READERS = "no_backward_readers"
+    ALREADY_REWRITTEN = "already_rewritten"
+    OVERLAP = "overlap"
+    CROSSES_FRAME = "crosses_frame"
+    OPTED_OUT = "opted_out"
+    INCOMPLETE_MARK = "incomplete_mark"
+    NOT_A_PAIR = "not_a_pair"
+    TRIGGER_CYCLE = "trigger_cycle"
+    VARIABLE_CHANGES = "variable_changes"
+    DRIFT = "drift"
+    REGION_TOO_LARGE = "region_too_large"
+    UNKNOWN_OP = "unknown_op"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a code means, in a sentence, and what a user can do about it."""
+
+    meaning: str
+    remedy: str
+
+
+EXPLANATIONS: dict[Code, Explanation] = {
+    Code.READS_OWN_INPUT: Explanation(
+        "The function added to a stream also reads that stream, so the stream cannot be "
+        "recovered from the sum by subtraction.",
+        "Make f read only the other stream, or use the recompute pass.",
+    ),
+    Code.SHAPE_CHANGES: Explanation(
+        "The sum has another shape than the stream it is added to (broadcasting), so the stream "
+        "cannot be recovered by subtraction.",
+        "Let f return the shape of its stream; downsample between blocks.",
+    ),
+    Code.SHAPE_UNKNOWN: Explanation(
+        "It cannot be shown that the stream and the sum have the same shape.",
+        "Give the feed shapes (--feed NAME=SHAPE), or save the graph with _output_shapes.",
+    ),
+    Code.DTYPE: Explanation(
+        "The stream is not a floating-point tensor.",
+        "Nothing to do: only float16, bfloat16, float32 and float64 streams carry gradients.",
+    ),
+    Code.STATEFUL_OP: Explanation(
+        "An op with state or side effects would have to run a second time.",
+        "Move it out of f and g, or pass its result in as a side input.",
+    ),
+    Code.RANDOM_OP: Explanation(
+        "A random op cannot be made stateless: no stateless twin of its kind exists in TF 1.15.",
+        "Use random=save, which keeps the random tensor.",
+    ),
+    Code.FED: Explanation(
+        "A tensor inside the block is fed by name; a recomputed copy would not see the feed.",
+        "Feed the block's inputs instead, or leave the block alone.",
+    ),
+    Code.FETCHED: Explanation(
+        "A stream is fetched by name, which keeps it in memory; recomputing it saves nothing.",
+        "Fetch it in an evaluation graph, or drop it from the signature.",
+    ),
+    Code.NO_BACKWARD_READERS: Explanation(
+        "Nothing in a backward pass reads the block: the graph holds no gradients of it.",
+        "Differentiate first, or rewrite before differentiation.",
+    ),
+    Code.ALREADY_REWRITTEN: Explanation(
+        "The backward pass already reads recomputed values.",
+        "Nothing to do: a pass that runs twice changes nothing the second time.",
+    ),
+    Code.OVERLAP: Explanation(
+        "Another pair claims some of the same nodes and was preferred.",
+        "Mark the pairs so that they do not share nodes.",
+    ),
+    Code.CROSSES_FRAME: Explanation(
+        "The block lies in a while loop or a cond branch, or reaches across its border.",
+        "Nothing to do in this version; the block is left exact.",
+    ),
+    Code.OPTED_OUT: Explanation(
+        "The nodes were built under no_rewrite().",
+        "Remove no_rewrite() if the block should be rewritten.",
+    ),
+    Code.INCOMPLETE_MARK: Explanation(
+        "The marks of a pair do not name x1, x2, y1 and y2 once each.",
+        "Mark the pair again with mark_residual_pair(x1, x2, y1, y2).",
+    ),
+    Code.NOT_A_PAIR: Explanation(
+        "The marked tensors do not satisfy y1 = x1 + f(x2), y2 = x2 + g(y1).",
+        "Check that each y is an Add, AddV2, AddN of two or Sub of its own x.",
+    ),
+    Code.TRIGGER_CYCLE: Explanation(
+        "Holding the recomputation back until the backward pass needs it would make the graph "
+        "wait for itself.",
+        "Look for a gradient that is used by the forward pass (second order, control edges).",
+    ),
+    Code.VARIABLE_CHANGES: Explanation(
+        "A reference variable that the block reads is assigned before the recomputation can run.",
+        "Use resource variables, whose reads are snapshots.",
+    ),
+    Code.DRIFT: Explanation(
+        "The estimated rounding drift exceeds max_drift even with every pair saved that helps.",
+        "Raise max_drift, or compute the streams in a wider type.",
+    ),
+    Code.REGION_TOO_LARGE: Explanation(
+        "The search for the pair was given up: too many nodes lie between the candidate's ends.",
+        "Mark the pair, so that it need not be searched for.",
+    ),
+    Code.UNKNOWN_OP: Explanation(
+        "An op that neither TensorFlow 1.15 nor 2.21 knows would have to be copied.",
+        "Nothing to do: an unknown op is treated as stateful and opaque.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why something was left alone.
+
+    Attributes:
+        code: the documented reason.
+        reason: one sentence about this case.
+        nodes: the nodes it is about, most telling first.
+    """
+
+    code: Code
+    reason: str
+    nodes: tuple[str, ...] = ()
