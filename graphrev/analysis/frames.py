@@ -1,0 +1,63 @@
+"""Which while loop or cond branch a node lies in (v1 control flow).
+
+A context opens at an ``Enter`` (named by its frame) or at a ``Switch`` (named by its predicate)
+and closes at the ``Exit`` or ``Merge`` that leads out again; a ``Switch`` whose predicate is a
+``LoopCond`` belongs to its loop and opens nothing. A node is as deep as the deepest node it reads
+or waits for. Source: core/graph/control_flow.cc and python/ops/control_flow_ops.py (TF 1.15).
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from graphrev.analysis.order import topological
+from graphrev.ir import Graph, Node, TensorRef
+
+Context: TypeAlias = tuple[str, ...]
+"""Open contexts from the outermost in; empty for a node outside all control flow."""
+
+_ENTER = frozenset({"Enter", "RefEnter"})
+_EXIT = frozenset({"Exit", "RefExit"})
+_SWITCH = frozenset({"Switch", "RefSwitch"})
+_MERGE = frozenset({"Merge", "RefMerge"})
+_OPS = _ENTER | _EXIT | _SWITCH | _MERGE
+
+
+def control_contexts(graph: Graph) -> dict[str, Context]:
+    """The context of every node that lies in one; nodes outside control flow are left out."""
+    if not any(node.op in _OPS for node in graph.nodes.values()):
+        return {}
+    contexts: dict[str, Context] = {}
+    for name in topological(graph):
+        node = graph[name]
+        context = _context(graph, node, contexts)
+        if context:
+            contexts[name] = context
+    return contexts
+
+
+def _context(graph: Graph, node: Node, contexts: dict[str, Context]) -> Context:
+    sources = (*(ref.node for ref in node.inputs), *node.control_inputs)
+    known = [contexts.get(source, ()) for source in sources]
+    deepest = max(known, key=len, default=())
+    if node.op in _ENTER:
+        frame = node.attrs.get("frame_name", b"")
+        return (*deepest, f"while {frame!r}")
+    if node.op in _EXIT:
+        return deepest[:-1]
+    if node.op in _SWITCH:
+        predicate = _predicate(graph, node)
+        return deepest if predicate is None else (*deepest, f"cond {predicate}")
+    if node.op in _MERGE and not _is_loop_merge(graph, node):
+        return deepest[:-1]
+    return deepest
+
+
+def _predicate(graph: Graph, switch: Node) -> TensorRef | None:
+    """What a cond's Switch decides by; ``None`` for the Switch of a loop variable."""
+    predicate = switch.inputs[1]
+    return None if graph[predicate.node].op == "LoopCond" else predicate
+
+
+def _is_loop_merge(graph: Graph, merge: Node) -> bool:
+    return any(graph[ref.node].op in _ENTER for ref in merge.inputs)

@@ -1,0 +1,12 @@
+"""The passes, by the name the command line knows them under."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from graphrev.passes.reversible import Reversible
+from graphrev.pipeline import Pass
+
+REGISTRY: Mapping[str, type[Pass[Any]]] = MappingProxyType({Reversible.name: Reversible})
+
+__all__ = ["REGISTRY", "Reversible"]

@@ -1,0 +1,140 @@
+"""Carries a reversible plan out, edit by edit. Nothing is decided here.
+
+For each half, last first: a gate (an Identity of ``q`` that waits for the triggers), copies of the
+planned nodes that read the gate where they read ``q``, the subtraction that rebuilds ``p``, and
+the backward readers re-pointed. The control edges hang on the gate alone: Grappler's dependency
+optimizer undoes them when they hang on every copy (memory-peers.md, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from graphrev.editor import GraphEditor
+from graphrev.ir import AttrValue, DType, Node, TensorRef
+from graphrev.ir.marks import without_marks
+from graphrev.passes.reversible.halves import Half, Recovery
+from graphrev.passes.reversible.plan import BlockPlan, HalfPlan, Redirect, ReversiblePlan
+from graphrev.passes.reversible.stateless import add_seed, add_twin, twin_node
+
+BLOCK_ATTR = "_graphrev_block"
+CLONE_ATTR = "_graphrev_clone_of"
+STREAM_ATTR = "_graphrev_stream"
+
+
+def apply_reversible(plan: ReversiblePlan, editor: GraphEditor) -> None:
+    """Makes the edits of ``plan``."""
+    for block in plan.blocks:
+        _Writer(block, editor).write()
+
+
+class _Writer:
+    """Writes one block; remembers which tensor now stands for each stream."""
+
+    def __init__(self, block: BlockPlan, editor: GraphEditor) -> None:
+        self._block = block
+        self._editor = editor
+        self._scope = f"{block.scope}/{block.name}/recompute"
+        self._values: dict[TensorRef, TensorRef] = {}
+        self._copies: dict[int, dict[str, str]] = {}
+        self._twins = {replay.node: replay.twin for replay in block.replays}
+        self._seeds: dict[str, TensorRef] = {}
+
+    def write(self) -> None:
+        """Adds all copies and re-points the backward readers."""
+        block, editor = self._block, self._editor
+        with editor.because(block.name, "save the seed instead of the random tensor"):
+            for replay in block.replays:
+                self._seeds[replay.node] = add_seed(replay.node, editor)
+        for place in range(len(block.halves) - 1, -1, -1):
+            half = block.halves[place]
+            if half.is_idle:
+                continue
+            with editor.because(block.name, f"recompute {half.half.h} from {half.half.q}"):
+                self._undo(place, half)
+        with editor.because(block.name, "update after the recomputation has read the old value"):
+            for guard in block.guards:
+                copies = self._copies[guard.half]
+                editor.add_controls(guard.mutator, (copies[name] for name in guard.clones))
+        with editor.because(block.name, "draw from the saved seed"):
+            for replay in block.replays:
+                add_twin(replay, self._seeds[replay.node], editor)
+
+    def _undo(self, place: int, plan: HalfPlan) -> None:
+        gate = self._gate(plan, plan.half.q.node, self._value(plan.half.q), self._dtype_of(plan.half))
+        copies = self._copy_nodes(plan, gate)
+        self._copies[place] = copies
+        for redirect in plan.redirects:
+            ref = redirect.tensor
+            self._point(redirect, TensorRef(copies[ref.node], ref.index))
+        if plan.recover:
+            rebuilt = self._recover(plan.half, gate, copies)
+            self._values[plan.half.p] = rebuilt
+            for redirect in plan.stream_redirects:
+                self._point(redirect, rebuilt)
+
+    def _value(self, stream: TensorRef) -> TensorRef:
+        return self._values.get(stream, stream)
+
+    def _dtype_of(self, half: Half) -> AttrValue:
+        return self._editor[half.y.node].attrs["T"]
+
+    def _gate(self, plan: HalfPlan, name: str, value: TensorRef, dtype: AttrValue) -> TensorRef:
+        """An identity of ``value`` that waits for the triggers."""
+        node = Node(
+            name=self._editor.unique_name(f"{self._scope}/{name}/gate"),
+            op="Identity",
+            inputs=(value,),
+            control_inputs=plan.triggers,
+            device=plan.device,
+            attrs=self._attrs({"T": dtype}),
+        )
+        return TensorRef(self._editor.add(node))
+
+    def _copy_nodes(self, plan: HalfPlan, gate: TensorRef) -> dict[str, str]:
+        copies: dict[str, str] = {}
+        for name in plan.clones:
+            node = without_marks(self._editor[name])
+            if name in self._seeds:
+                seed = self._gate(plan, name, self._seeds[name], DType.INT32)
+                node = twin_node(node, self._twins[name], seed)
+            inputs = tuple(self._copied(ref, plan.half.q, gate, copies) for ref in node.inputs)
+            marked = {**node.attrs, **self._attrs({CLONE_ATTR: name.encode()})}
+            clone = node.evolve(
+                name=self._editor.unique_name(f"{self._scope}/{name}"),
+                inputs=inputs,
+                attrs=MappingProxyType(marked),
+                extra=b"",
+            )
+            copies[name] = self._editor.add(clone, origin=name)
+        return copies
+
+    def _copied(
+        self, ref: TensorRef, q: TensorRef, gate: TensorRef, copies: Mapping[str, str]
+    ) -> TensorRef:
+        if ref == q:
+            return gate
+        return TensorRef(copies[ref.node], ref.index) if ref.node in copies else ref
+
+    def _recover(self, half: Half, gate: TensorRef, copies: Mapping[str, str]) -> TensorRef:
+        h = self._copied(half.h, half.q, gate, copies)
+        y = self._value(half.y)
+        left, right = (h, y) if half.recovery is Recovery.H_MINUS_Y else (y, h)
+        node = Node(
+            name=self._editor.unique_name(f"{self._scope}/{half.p.node}/rebuilt"),
+            op="Add" if half.recovery is Recovery.Y_PLUS_H else "Sub",
+            inputs=(left, right),
+            device=self._editor[half.y.node].device,
+            attrs=self._attrs(
+                {"T": self._dtype_of(half), STREAM_ATTR: str(half.p).encode()}
+            ),
+        )
+        return TensorRef(self._editor.add(node))
+
+    def _point(self, redirect: Redirect, value: TensorRef) -> None:
+        self._editor.redirect(redirect.tensor, value, redirect.readers)
+
+    def _attrs(self, attrs: Mapping[str, AttrValue]) -> Mapping[str, AttrValue]:
+        return MappingProxyType({**attrs, BLOCK_ATTR: self._block.name.encode()})
+

@@ -1,0 +1,75 @@
+"""Keeps in-place updates of reference variables behind the copies that read the old value.
+
+The read of a reference variable is an Identity that shares the variable's buffer, so an optimizer
+that writes in place (``ApplyGradientDescent`` on a ref) changes what a later copy would read. In
+the plain graph the gates of ``tf.gradients`` keep such readers ahead of the update; copies need
+the same. A read of a resource variable is a snapshot and needs nothing
+(core/kernels/training_op_helpers.h, "PrepareToUpdateVariable").
+
+Only updates that come after the chain are held back: an initializer or a restore op must not start
+to depend on the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from graphrev.analysis import ops
+from graphrev.ir import TensorRef
+from graphrev.passes.reversible.surroundings import Surroundings
+
+_REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
+
+
+def buffer_owner(around: Surroundings, tensor: TensorRef) -> str | None:
+    """The reference variable whose buffer ``tensor`` shares, if any."""
+    node = around.graph[tensor.node]
+    while ops.is_aliasing(node.op) and node.inputs and tensor.index == 0:
+        tensor = node.inputs[0]
+        node = around.graph[tensor.node]
+    return node.name if node.op in _REFERENCE_VARIABLES else None
+
+
+def later_updates(around: Surroundings, variable: str, last_sum: str) -> Iterator[str]:
+    """Ops that write ``variable`` in place and can only run in a step's backward pass.
+
+    Args:
+        variable: a reference variable.
+        last_sum: the chain's last sum; updates that stand before it belong to the forward pass.
+    """
+    floor = around.position(last_sum)
+    for reader in _reference_readers(around, variable):
+        node = around.graph[reader]
+        written = ops.mutates_ref_input(node.op)
+        if not any(_refers_to(around, node.inputs[slot], variable) for slot in written):
+            continue
+        if around.position(reader) > floor and _is_driven(around, reader):
+            yield reader
+
+
+def _reference_readers(around: Surroundings, variable: str) -> Iterable[str]:
+    """Readers of the variable, through ops that hand its reference on."""
+    seen: dict[str, None] = {}
+    pending = [variable]
+    while pending:
+        for reader in around.graph.readers.get(pending.pop(), ()):
+            if reader not in seen:
+                seen[reader] = None
+                if ops.mutates_ref_input(around.graph[reader].op):
+                    pending.append(reader)
+    return seen
+
+
+def _refers_to(around: Surroundings, ref: TensorRef, variable: str) -> bool:
+    while ref.node != variable:
+        node = around.graph[ref.node]
+        if ref.index != 0 or not ops.mutates_ref_input(node.op):
+            return False
+        ref = node.inputs[0]
+    return True
+
+
+def _is_driven(around: Surroundings, name: str) -> bool:
+    """Whether an update depends on more than constants and its own variable: on a gradient."""
+    node = around.graph[name]
+    return ops.is_optimizer_apply(node.op) or name in around.gradient_side

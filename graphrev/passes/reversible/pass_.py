@@ -1,0 +1,232 @@
+"""The reversible pass: residual pairs are undone in the backward pass instead of remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from graphrev.analysis import ops
+from graphrev.analysis.frames import control_contexts
+from graphrev.editor import GraphEditor
+from graphrev.errors import UsageError
+from graphrev.ir import DType, Graph, TensorRef
+from graphrev.passes.reversible.apply import BLOCK_ATTR, CLONE_ATTR, apply_reversible
+from graphrev.passes.reversible.chains import join
+from graphrev.passes.reversible.checks import Checks
+from graphrev.passes.reversible.drift import (
+    anchored_streams,
+    longest_segment,
+    worst_drift,
+)
+from graphrev.passes.reversible.halves import Chain, Half, Pair
+from graphrev.passes.reversible.marked import find_marked
+from graphrev.passes.reversible.ordering import lowest_ranks
+from graphrev.passes.reversible.plan import BlockPlan, ReversiblePlan
+from graphrev.passes.reversible.planner import Planner, blocking_node, ranks_of
+from graphrev.passes.reversible.region import Region
+from graphrev.passes.reversible.search import Found, search
+from graphrev.passes.reversible.sums import is_sum
+from graphrev.passes.reversible.surroundings import Surroundings
+from graphrev.passes.reversible.uses import Candidate, Readers, backward_readers
+from graphrev.pipeline import Code, Pass, Rejection
+
+
+@dataclass(frozen=True)
+class Reversible(Pass[ReversiblePlan]):
+    """Rebuilds the activations of residual pairs in the backward pass instead of keeping them.
+
+    Works on a graph that holds its gradients: after ``y1 = x1 + f(x2)``, ``y2 = x2 + g(y1)`` the
+    inputs follow from the outputs (Gomez et al. 2017), so no activation between them is kept.
+
+    Attributes:
+        detect: ``marked`` takes pairs that carry a mark; ``structural`` finds them in any graph.
+        random: ``save`` keeps the tensors random ops drew; ``stateless`` keeps their seeds.
+        anchor_every: keep the streams of one pair in this many, which bounds the drift.
+        max_drift: choose the anchors so that the estimated relative drift stays below this.
+        fed: tensors ("name:0") that are fed by name; blocks around them are left alone.
+        fetched: tensors that are fetched by name; such a stream is kept, since it is alive anyway.
+    """
+
+    name: ClassVar[str] = "reversible"
+
+    detect: Literal["marked", "structural"] = "marked"
+    random: Literal["save", "stateless"] = "save"
+    anchor_every: int | None = None
+    max_drift: float | None = None
+    fed: tuple[str, ...] = ()
+    fetched: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses options that make no sense.
+
+        Raises:
+            UsageError: ``anchor_every`` is below 1 or ``max_drift`` is not positive.
+        """
+        if self.anchor_every is not None and self.anchor_every < 1:
+            raise UsageError("reversible: anchor_every must be at least 1.")
+        if self.max_drift is not None and not self.max_drift > 0:
+            raise UsageError("reversible: max_drift must be a positive number.")
+
+    def analyze(self, graph: Graph) -> ReversiblePlan:
+        """Finds the blocks, plans each, and says why every near miss is left alone."""
+        around = Surroundings.of(graph)
+        found = self._find(around)
+        replayed = self._replayed(graph)
+        regions, misses = self._regions(around, found.pairs, replayed)
+        whole = [p for p in found.pairs if all(half in regions for half in p.halves)]
+        chains, overlaps = join(around, whole)
+        candidates = [Candidate(c, tuple(regions[h] for h in c.halves)) for c in chains]
+        plans: list[BlockPlan] = []
+        rejections = [*found.near_misses, *misses, *overlaps]
+        for item, readers in zip(candidates, backward_readers(around, candidates)):
+            outcome, notes = self._plan(around, item, readers, replayed)
+            rejections.extend(notes)
+            if isinstance(outcome, BlockPlan):
+                plans.append(outcome)
+            else:
+                rejections.append(outcome)
+        blocks, cyclic = _without_cycles(around, plans)
+        return ReversiblePlan((*rejections, *cyclic), blocks)
+
+    def apply(self, plan: ReversiblePlan, editor: GraphEditor) -> None:
+        """Adds the recomputation of every planned block and re-points its backward readers."""
+        apply_reversible(plan, editor)
+
+    def _find(self, around: Surroundings) -> Found:
+        if self.detect == "marked":
+            return find_marked(around)
+        ours = around.gradient_side
+        sums = [
+            name
+            for name, node in around.graph.nodes.items()
+            if is_sum(node)
+            and name not in ours
+            and BLOCK_ATTR not in node.attrs
+            and _may_be_stream(around, name)
+        ]
+        return search(around, sums)
+
+    def _replayed(self, graph: Graph) -> frozenset[str]:
+        if self.random == "save":
+            return frozenset()
+        return frozenset(
+            name for name, node in graph.nodes.items() if ops.stateless_twin(node.op) is not None
+        )
+
+    def _regions(
+        self, around: Surroundings, pairs: Iterable[Pair], replayed: frozenset[str]
+    ) -> tuple[dict[Half, Region], list[Rejection]]:
+        pairs = tuple(pairs)
+        contexts = control_contexts(around.graph) if pairs else {}
+        checks = Checks(
+            around,
+            contexts,
+            _tensors(self.fed),
+            replayed,
+            self.random == "stateless",
+            self.detect == "marked",
+        )
+        regions: dict[Half, Region] = {}
+        misses: list[Rejection] = []
+        for half in dict.fromkeys(half for pair in pairs for half in pair.halves):
+            outcome = checks.region(half)
+            if isinstance(outcome, Region):
+                regions[half] = outcome
+            else:
+                misses.append(outcome)
+        return regions, misses
+
+    def _plan(
+        self,
+        around: Surroundings,
+        item: Candidate,
+        readers: Readers,
+        replayed: frozenset[str],
+    ) -> tuple[BlockPlan | Rejection, tuple[Rejection, ...]]:
+        chain = item.chain
+        dtype = around.dtype(around.graph[chain.halves[-1].y.node]) or DType.FLOAT
+        anchors = anchored_streams(chain, self._anchor_every(dtype, chain))
+        fetched = frozenset(chain.streams) & _tensors(self.fetched)
+        notes = tuple(_fetched(chain, stream) for stream in chain.streams if stream in fetched)
+        saved = anchors | fetched
+        drift = worst_drift(dtype, chain, saved)
+        if self.max_drift is not None and drift > self.max_drift:
+            return _drifts(chain, drift, self.max_drift), notes
+        plan = Planner(around, item, readers, saved, replayed).plan()
+        if all(half.is_idle for half in plan.halves):
+            return _idle(around, item), notes
+        return plan, notes
+
+    def _anchor_every(self, dtype: DType, chain: Chain) -> int | None:
+        if self.anchor_every is not None or self.max_drift is None:
+            return self.anchor_every
+        if worst_drift(dtype, chain, frozenset()) <= self.max_drift:
+            return None
+        return longest_segment(dtype, self.max_drift)
+
+
+def _may_be_stream(around: Surroundings, name: str) -> bool:
+    dtype = around.dtype(around.graph[name])
+    return dtype is not None and not dtype.is_complex and dtype.name not in ("STRING", "BOOL")
+
+
+def _tensors(names: Iterable[str]) -> frozenset[TensorRef]:
+    parts = (name.rpartition(":") for name in names)
+    return frozenset(
+        TensorRef(head, int(tail)) if head and tail.isdigit() else TensorRef(head + colon + tail)
+        for head, colon, tail in parts
+    )
+
+
+def _without_cycles(
+    around: Surroundings, plans: Sequence[BlockPlan]
+) -> tuple[tuple[BlockPlan, ...], tuple[Rejection, ...]]:
+    ranks: dict[str, float] = {}
+    for plan in plans:
+        for name, rank in ranks_of(around, plan).items():
+            ranks[name] = min(rank, ranks.get(name, rank))
+    low = lowest_ranks(around, ranks) if plans else []
+    kept: list[BlockPlan] = []
+    rejected: list[Rejection] = []
+    for plan in plans:
+        blocker = blocking_node(around, plan, low)
+        if blocker is None:
+            kept.append(plan)
+        else:
+            rejected.append(_cyclic(plan, blocker))
+    return tuple(kept), tuple(rejected)
+
+
+def _cyclic(plan: BlockPlan, blocker: str) -> Rejection:
+    ends = tuple(ref.node for ref in (*plan.inputs, *plan.outputs))
+    updates = {guard.mutator for guard in plan.guards}
+    if blocker in updates:
+        reason = f"Block '{plan.name}' reads a variable that '{blocker}' writes too early."
+        return Rejection(Code.VARIABLE_CHANGES, reason, (blocker, *ends))
+    reason = f"Block '{plan.name}': '{blocker}' would wait for what it is computed from."
+    return Rejection(Code.TRIGGER_CYCLE, reason, (blocker, *ends))
+
+
+def _idle(around: Surroundings, item: Candidate) -> Rejection:
+    chain, copied = item.chain, item.forward
+    originals = {
+        node.attrs.get(CLONE_ATTR)
+        for node in around.graph.nodes.values()
+        if CLONE_ATTR in node.attrs
+    }
+    if any(name.encode() in originals for name in copied):
+        reason = f"Block '{chain.name}' is recomputed already."
+        return Rejection(Code.ALREADY_REWRITTEN, reason, chain.nodes)
+    reason = f"Block '{chain.name}': no backward pass reads a value that would be recomputed."
+    return Rejection(Code.NO_BACKWARD_READERS, reason, chain.nodes)
+
+
+def _drifts(chain: Chain, drift: float, limit: float) -> Rejection:
+    reason = f"Block '{chain.name}' would drift by about {drift:.1e}, more than {limit:.1e}."
+    return Rejection(Code.DRIFT, reason, chain.nodes)
+
+
+def _fetched(chain: Chain, stream: TensorRef) -> Rejection:
+    reason = f"Stream '{stream}' of block '{chain.name}' is fetched, so it is kept as it is."
+    return Rejection(Code.FETCHED, reason, (stream.node,))

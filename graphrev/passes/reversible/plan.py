@@ -1,0 +1,155 @@
+"""What the reversible pass will do, in full: ``apply`` only carries it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from graphrev.ir import TensorRef
+from graphrev.passes.reversible.halves import Half
+from graphrev.pipeline import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """``readers`` are to read the recomputed value of ``tensor``."""
+
+    tensor: TensorRef
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HalfPlan:
+    """How one half is undone.
+
+    Attributes:
+        half: the half.
+        clones: region nodes to copy, in topological order.
+        triggers: nodes that must have run before the copies may start.
+        redirects: backward readers of values inside the region.
+        recover: whether ``p`` is rebuilt (not for a saved stream, nor where nobody needs it).
+        stream_redirects: backward readers of ``p`` and of identities of it.
+        device: the device of the gate.
+    """
+
+    half: Half
+    clones: tuple[str, ...]
+    triggers: tuple[str, ...]
+    redirects: tuple[Redirect, ...]
+    recover: bool
+    stream_redirects: tuple[Redirect, ...]
+    device: str = ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of this half is recomputed."""
+        return not self.clones and not self.recover
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """``mutator`` writes a reference variable in place: it must wait for ``clones`` of a half."""
+
+    half: int
+    mutator: str
+    clones: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A random op that is replaced by its stateless twin, and its twin's op type."""
+
+    node: str
+    twin: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlan:
+    """How one block is rewritten.
+
+    Attributes:
+        name: the block's name, from its mark or numbered.
+        scope: the name scope of what is added.
+        halves: plans of the halves in forward order.
+        saved: streams that are kept instead of rebuilt (anchors, fetched streams).
+        guards: in-place updates that must wait for copies that still read the old value.
+        replays: random ops to make stateless.
+        drift: estimated relative L2 rounding drift of the worst rebuilt stream.
+        freed_bytes: activation bytes no longer kept for the backward pass, where shapes are known.
+        saved_bytes: bytes of the saved streams, where shapes are known.
+    """
+
+    name: str
+    scope: str
+    halves: tuple[HalfPlan, ...]
+    saved: tuple[TensorRef, ...]
+    guards: tuple[Guard, ...]
+    replays: tuple[Replay, ...]
+    drift: float
+    freed_bytes: int | None
+    saved_bytes: int | None
+
+    @property
+    def inputs(self) -> tuple[TensorRef, TensorRef]:
+        """The streams the block starts from."""
+        return (self.halves[0].half.p, self.halves[0].half.q)
+
+    @property
+    def outputs(self) -> tuple[TensorRef, TensorRef]:
+        """The streams it ends with."""
+        return (self.halves[-1].half.q, self.halves[-1].half.y)
+
+    def to_json(self) -> dict[str, Any]:
+        """The block as plain data."""
+        return {
+            "name": self.name,
+            "scope": self.scope,
+            "pairs": (len(self.halves) + 1) // 2,
+            "inputs": [str(ref) for ref in self.inputs],
+            "outputs": [str(ref) for ref in self.outputs],
+            "halves": [_half_json(plan) for plan in self.halves],
+            "saved_streams": [str(ref) for ref in self.saved],
+            "guarded_updates": sorted({guard.mutator for guard in self.guards}),
+            "stateless_random_ops": [replay.node for replay in self.replays],
+            "estimated_drift": self.drift,
+            "freed_bytes": self.freed_bytes,
+            "saved_bytes": self.saved_bytes,
+        }
+
+
+def _half_json(plan: HalfPlan) -> dict[str, Any]:
+    half = plan.half
+    return {
+        "y": str(half.y),
+        "p": str(half.p),
+        "q": str(half.q),
+        "recovery": half.recovery.value,
+        "recomputed_nodes": len(plan.clones),
+        "rebuilds_p": plan.recover,
+        "triggers": list(plan.triggers),
+    }
+
+
+@dataclass(frozen=True)
+class ReversiblePlan(Plan):
+    """Blocks to rewrite, and why each near miss is left alone."""
+
+    blocks: tuple[BlockPlan, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no block is rewritten."""
+        return not self.blocks
+
+    def summary(self) -> str:
+        """One line for people."""
+        pairs = sum((len(block.halves) + 1) // 2 for block in self.blocks)
+        clones = sum(len(half.clones) for block in self.blocks for half in block.halves)
+        return (
+            f"{len(self.blocks)} blocks of {pairs} residual pairs, {clones} nodes recomputed, "
+            f"{len(self.rejections)} left alone"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        return {"blocks": [block.to_json() for block in self.blocks]}

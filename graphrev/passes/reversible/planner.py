@@ -1,0 +1,242 @@
+"""Turns a chain with its regions and backward readers into a plan.
+
+Streams are visited oldest first: a stream is rebuilt when a backward reader needs it, or when an
+older stream's reconstruction does. Then the halves, last first, get their triggers: the copies of
+one half wait for every backward reader of the half above, weight gradients included, because those
+readers hold the memory that the copies are about to take again (memory-peers.md, section 3).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from graphrev.analysis import ops
+from graphrev.ir import DType, TensorRef
+from graphrev.passes.reversible.drift import worst_drift
+from graphrev.passes.reversible.guards import buffer_owner, later_updates
+from graphrev.passes.reversible.halves import Chain, Half
+from graphrev.passes.reversible.plan import BlockPlan, Guard, HalfPlan, Redirect, Replay
+from graphrev.passes.reversible.region import Region
+from graphrev.passes.reversible.surroundings import Surroundings
+from graphrev.passes.reversible.uses import Candidate, Readers, Use
+
+
+@dataclass(frozen=True, eq=False)
+class Planner:
+    """Plans one chain; ``saved`` are the streams to keep."""
+
+    around: Surroundings
+    item: Candidate
+    readers: Readers
+    saved: frozenset[TensorRef]
+    replayed: frozenset[str]
+
+    @property
+    def chain(self) -> Chain:
+        """The chain being planned."""
+        return self.item.chain
+
+    def plan(self) -> BlockPlan:
+        """The block's plan; its halves are all idle when nothing would be gained."""
+        kept = self.saved | frozenset(self.chain.outputs)
+        uses = [use for use in self.readers.uses if use.stream not in kept]
+        clones, rebuilt = self._needs(uses, kept)
+        triggers = self._triggers(uses, clones, rebuilt)
+        inner, outer = _by_half(uses), _by_stream(uses)
+        halves = tuple(
+            HalfPlan(
+                half=half,
+                clones=clones[place],
+                triggers=triggers[place],
+                redirects=_redirects(inner[place]),
+                recover=half.p in rebuilt,
+                stream_redirects=_redirects(outer[half.p] if half.p in rebuilt else ()),
+                device=self.around.graph[half.q.node].device,
+            )
+            for place, half in enumerate(self.chain.halves)
+        )
+        dtype = self._dtype()
+        return BlockPlan(
+            name=self.chain.name,
+            scope=_common_scope(use.reader for use in self.readers.uses),
+            halves=halves,
+            saved=tuple(s for s in self.chain.streams if s in self.saved),
+            guards=tuple(self._guards(clones)),
+            replays=tuple(
+                Replay(name, twin)
+                for region in self.item.regions
+                for name in region.nodes
+                if name in self.replayed
+                and (twin := ops.stateless_twin(self.around.graph[name].op)) is not None
+            ),
+            drift=worst_drift(dtype, self.chain, self.saved),
+            freed_bytes=self._bytes(dict.fromkeys(use.tensor for use in uses)),
+            saved_bytes=self._bytes(s for s in self.chain.streams if s in self.saved),
+        )
+
+    def _needs(
+        self, uses: Iterable[Use], kept: frozenset[TensorRef]
+    ) -> tuple[list[tuple[str, ...]], frozenset[TensorRef]]:
+        """Which nodes each half copies, and which streams are rebuilt."""
+        inner: dict[int, set[str]] = defaultdict(set)
+        wanted: set[TensorRef] = set()
+        for use in uses:
+            if use.stream is None:
+                inner[use.half].add(use.tensor.node)
+            else:
+                wanted.add(use.stream)
+        clones: list[tuple[str, ...]] = []
+        rebuilt: set[TensorRef] = set()
+        for place, half in enumerate(self.chain.halves):
+            recover = half.p in wanted and half.p not in kept
+            roots = set(inner[place])
+            if recover:
+                rebuilt.add(half.p)
+                wanted.add(half.y)
+                roots.add(half.h.node)
+            clones.append(self._closure(self.item.regions[place], roots))
+            if clones[place] or recover:
+                wanted.add(half.q)
+        return clones, frozenset(rebuilt)
+
+    def _closure(self, region: Region, roots: set[str]) -> tuple[str, ...]:
+        """The region's nodes that ``roots`` are computed from, in topological order."""
+        needed: set[str] = set()
+        for name in reversed(region.nodes):
+            if name in roots or name in needed:
+                needed.add(name)
+                needed.update(ref.node for ref in self.around.graph[name].inputs)
+        return tuple(name for name in region.nodes if name in needed)
+
+    def _triggers(
+        self,
+        uses: Iterable[Use],
+        clones: list[tuple[str, ...]],
+        rebuilt: frozenset[TensorRef],
+    ) -> list[tuple[str, ...]]:
+        waiting: dict[int, dict[str, None]] = defaultdict(dict)
+        sources = {half.q for half in self.chain.halves}
+        for use in uses:
+            if use.stream is None or use.stream in sources:
+                waiting[use.half][use.reader] = None
+        triggers: list[tuple[str, ...]] = [()] * len(self.chain.halves)
+        above = self.readers.incoming
+        for place in range(len(self.chain.halves) - 1, -1, -1):
+            if clones[place] or self.chain.halves[place].p in rebuilt:
+                triggers[place] = above
+            if waiting[place]:
+                above = tuple(waiting[place])
+        return triggers
+
+    def _guards(self, clones: list[tuple[str, ...]]) -> Iterable[Guard]:
+        last_sum = self.chain.halves[-1].y.node
+        updates: dict[str, tuple[str, ...]] = {}
+        for place, names in enumerate(clones):
+            holders: dict[str, dict[str, None]] = defaultdict(dict)
+            for name in names:
+                for ref in self.around.graph[name].inputs:
+                    owner = buffer_owner(self.around, ref)
+                    if owner is None:
+                        continue
+                    if owner not in updates:
+                        updates[owner] = tuple(later_updates(self.around, owner, last_sum))
+                    for mutator in updates[owner]:
+                        holders[mutator][name] = None
+            for mutator, readers in holders.items():
+                yield Guard(place, mutator, tuple(readers))
+
+    def _dtype(self) -> DType:
+        dtype = self.around.dtype(self.around.graph[self.chain.halves[-1].y.node])
+        return DType.FLOAT if dtype is None else dtype
+
+    def _bytes(self, tensors: Iterable[TensorRef]) -> int | None:
+        sizes = [self.around.shapes.bytes(ref) for ref in tensors]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+def _by_half(uses: Iterable[Use]) -> Mapping[int, list[Use]]:
+    groups: dict[int, list[Use]] = defaultdict(list)
+    for use in uses:
+        if use.stream is None:
+            groups[use.half].append(use)
+    return groups
+
+
+def _by_stream(uses: Iterable[Use]) -> Mapping[TensorRef, list[Use]]:
+    groups: dict[TensorRef, list[Use]] = defaultdict(list)
+    for use in uses:
+        if use.stream is not None:
+            groups[use.stream].append(use)
+    return groups
+
+
+def _redirects(uses: Iterable[Use]) -> tuple[Redirect, ...]:
+    readers: dict[TensorRef, dict[str, None]] = defaultdict(dict)
+    for use in uses:
+        readers[use.tensor][use.reader] = None
+    return tuple(Redirect(tensor, tuple(names)) for tensor, names in readers.items())
+
+
+def _common_scope(names: Iterable[str]) -> str:
+    """The longest name scope that all ``names`` lie in; ``graphrev`` when they share none."""
+    common: list[str] | None = None
+    for name in names:
+        parts = name.split("/")[:-1]
+        if common is None:
+            common = parts
+        length = 0
+        for ours, theirs in zip(common, parts):
+            if ours != theirs:
+                break
+            length += 1
+        common = common[:length]
+    return "/".join(common or ()) or "graphrev"
+
+
+def ranks_of(around: Surroundings, plan: BlockPlan) -> Mapping[str, float]:
+    """The rank of every node that will read, or wait for, something the plan adds."""
+    ranks: dict[str, float] = {}
+
+    def lower(name: str, rank: float) -> None:
+        ranks[name] = min(rank, ranks.get(name, rank))
+
+    positions = [float(around.position(h.half.y.node)) for h in plan.halves]
+    owner = _stream_ranks([h.half for h in plan.halves], positions)
+    for place, half in enumerate(plan.halves):
+        for redirect in half.redirects:
+            for reader in redirect.readers:
+                lower(reader, positions[place])
+        for redirect in half.stream_redirects:
+            for reader in redirect.readers:
+                lower(reader, owner[half.half.p])
+    for guard in plan.guards:
+        lower(guard.mutator, positions[guard.half])
+    return ranks
+
+
+def _stream_ranks(halves: list[Half], positions: list[float]) -> Mapping[TensorRef, float]:
+    """A stream's readers have the rank of the first half that computes h from the stream."""
+    ranks: dict[TensorRef, float] = {half.p: positions[0] for half in halves}
+    for half, position in zip(reversed(halves), reversed(positions)):
+        ranks[half.q] = position
+    return ranks
+
+
+def blocking_node(around: Surroundings, plan: BlockPlan, low: list[float]) -> str | None:
+    """A node that a copy would wait for although it depends on what the copy feeds, if any."""
+    ids, graph = around.index.ids, around.graph
+    for half in plan.halves:
+        if half.is_idle:
+            continue
+        rank = float(around.position(half.half.y.node))
+        own = {*half.clones, half.half.q.node}
+        outside = (
+            ref.node for name in half.clones for ref in graph[name].inputs if ref.node not in own
+        )
+        controls = (source for name in half.clones for source in graph[name].control_inputs)
+        for name in (*half.triggers, half.half.q.node, half.half.y.node, *outside, *controls):
+            if low[ids[name]] <= rank:
+                return name
+    return None

@@ -1,0 +1,145 @@
+"""Finds residual pairs by structure alone.
+
+The argument. In ``y1 = x1 + f(x2)``, ``y2 = x2 + g(y1)`` the stream ``x2`` is an operand of the
+second sum and the only thing it shares with ``g``'s output is reached through ``y1``. So, for each
+way to read a sum ``y2 = p + h``:
+
+1. the nodes between ``p`` and ``h`` are collected (walking back from ``h``, never beyond ``p``);
+2. a *cut* is a node that every path from ``p`` to ``h`` passes through. With the nodes in
+   topological order these are found in one sweep: no edge may jump over a cut;
+3. a cut that is a sum with exactly one operand depending on ``p`` is a candidate for ``y1``, its
+   other operand for ``x1``.
+
+Several cuts may qualify (a bias or a side input added inside f or g); the one whose result is also
+read elsewhere in the forward pass is the stream, then the latest. Walks are bounded, so the search
+is linear in the number of sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from graphrev.ir import TensorRef
+from graphrev.passes.reversible.halves import Half, Pair
+from graphrev.passes.reversible.region import BudgetExceeded, Region, region_between
+from graphrev.passes.reversible.sums import Reading, is_sum, readings
+from graphrev.passes.reversible.surroundings import METADATA_OPS, Surroundings
+from graphrev.pipeline import Code, Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the search says about a set of sums."""
+
+    pairs: tuple[Pair, ...]
+    near_misses: tuple[Rejection, ...]
+
+
+def search(
+    around: Surroundings, sums: Iterable[str], mark: str | None = None
+) -> Found:
+    """Residual pairs whose second sum is among ``sums``, and the near misses among them.
+
+    Args:
+        sums: names of sum nodes to consider, forward ones only.
+        mark: the mark that the pairs found are to carry.
+    """
+    pairs: list[Pair] = []
+    misses: list[Rejection] = []
+    for name in sums:
+        candidates: list[Pair] = []
+        for reading in readings(around.graph[name]):
+            try:
+                found = _pairs_ending_in(around, reading, mark)
+            except BudgetExceeded:
+                misses.append(_too_large(name))
+                continue
+            candidates.extend(found.pairs)
+            misses.extend(found.near_misses)
+        if candidates:
+            pairs.append(max(candidates, key=lambda pair: _preference(around, pair)))
+    used = {half.y.node for pair in pairs for half in pair.halves}
+    return Found(tuple(pairs), tuple(m for m in misses if m.nodes[0] not in used))
+
+
+def _pairs_ending_in(
+    around: Surroundings, reading: Reading, mark: str | None
+) -> Found:
+    p = around.origin(reading.p)
+    if p == reading.h or around.position(p.node) >= around.position(reading.h.node):
+        return Found((), ())
+    between = region_between(around, p, reading.h)
+    if not between.nodes or between.nodes[-1] != reading.h.node:
+        return Found((), ())
+    pairs = tuple(
+        Pair(
+            Half(inner.y, around.origin(inner.p), p, inner.h, inner.recovery),
+            Half(reading.y, p, inner.y, reading.h, reading.recovery),
+            mark,
+        )
+        for inner in _inner_sums(around, between)
+    )
+    return Found(pairs, () if pairs else (_ordinary(around, reading, p),))
+
+
+def _inner_sums(around: Surroundings, between: Region) -> Iterator[Reading]:
+    """Sums that every path through the region passes, read with the operand from outside as p."""
+    inside = frozenset(between.nodes)
+    for name in _cuts(around, between):
+        if not is_sum(around.graph[name]):
+            continue
+        for reading in readings(around.graph[name]):
+            outside = reading.p.node not in inside and reading.p != between.q
+            inner = reading.h.node in inside or reading.h == between.q
+            broadcast = around.shapes.same(reading.p, reading.y) is False
+            if outside and inner and not broadcast:
+                yield reading
+
+
+def _cuts(around: Surroundings, between: Region) -> Iterator[str]:
+    """Nodes of the region that no edge of it jumps over, in topological order."""
+    inside = frozenset(between.nodes)
+    last_use: dict[str, int] = {}
+    first_uses = 0
+    for name in between.nodes:
+        place = around.position(name)
+        for ref in around.graph[name].inputs:
+            if ref == between.q:
+                first_uses = max(first_uses, place)
+            elif ref.node in inside:
+                last_use[ref.node] = place
+    reach = first_uses
+    for name in between.nodes:
+        if reach <= around.position(name):
+            yield name
+        reach = max(reach, last_use.get(name, 0))
+
+
+def _preference(around: Surroundings, pair: Pair) -> tuple[bool, int]:
+    """Ranks candidates: a sum that others read too is the stream; then the latest."""
+    y1 = pair.first.y
+    interior = region_between(around, y1, pair.second.h).nodes
+    known = {*interior, pair.second.y.node}
+    elsewhere = any(
+        reader not in known
+        and reader not in around.gradient_side
+        and around.graph[reader].op not in METADATA_OPS
+        for alias in around.aliases(y1)
+        for reader in around.graph.readers_of(alias)
+        if around.graph[reader].op != "Identity"
+    )
+    return elsewhere, around.position(y1.node)
+
+
+def _ordinary(around: Surroundings, reading: Reading, p: TensorRef) -> Rejection:
+    reason = (
+        f"'{reading.y.node}' adds to '{p}' a value computed from '{p}' itself, not from a second "
+        "stream that was updated in between."
+    )
+    return Rejection(Code.READS_OWN_INPUT, reason, (reading.y.node, p.node))
+
+
+def _too_large(name: str) -> Rejection:
+    reason = f"Too many nodes lie between the operands of '{name}' to search for a pair."
+    return Rejection(Code.REGION_TOO_LARGE, reason, (name,))

@@ -1,0 +1,225 @@
+"""Who reads the values of a chain, and which of those readers belong to the backward pass.
+
+A reader outside the chain either belongs to the forward pass (a summary, an auxiliary head, a
+batch-norm update, a skip that a later layer takes) and keeps the original value, or it is a
+gradient op and is to read the recomputed one. Structure decides:
+
+* A backward reader comes *after* the chain: it depends by data on the chain's last sum, or, for
+  every half but the last, on the other final stream. (The last half's own side readers depend on
+  that other stream too, so for the last half only the last sum counts; where its incoming gradient
+  is a constant, as for a linear loss, ops that only gradient code creates are taken instead.)
+* A late skip comes after the chain as well, but the incoming gradient depends on *it*. With R the
+  candidates of the last half that has any: a candidate of an earlier half that R depends on is
+  forward; and so is a candidate in R that all the others depend on, unless it is a gradient op.
+
+Both are decided for all chains at once by bit labels, so the cost is linear in the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from graphrev.analysis import ops
+from graphrev.analysis.order import ancestor_labels, descendant_labels
+from graphrev.ir import TensorRef
+from graphrev.passes.reversible.halves import Chain
+from graphrev.passes.reversible.region import Region
+from graphrev.passes.reversible.surroundings import METADATA_OPS, Surroundings
+
+BATCH = 256
+"""Chains whose labels are computed together: a label is an integer of this many bits, or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """``reader`` reads ``tensor``, a value of half ``half`` (a place in the chain)."""
+
+    half: int
+    tensor: TensorRef
+    reader: str
+    stream: TensorRef | None
+    """The stream ``tensor`` is an alias of; ``None`` for a value inside the region."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """The backward readers of a chain, and where its incoming gradient comes from."""
+
+    uses: tuple[Use, ...]
+    incoming: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chain with its regions, one per half."""
+
+    chain: Chain
+    regions: tuple[Region, ...]
+
+    @property
+    def forward(self) -> frozenset[str]:
+        """The chain's own nodes: regions and sums."""
+        inside = {name for region in self.regions for name in region.nodes}
+        return frozenset(inside | {half.y.node for half in self.chain.halves})
+
+
+def backward_readers(around: Surroundings, candidates: Sequence[Candidate]) -> list[Readers]:
+    """For each chain its backward readers, in graph order of the values they read."""
+    found: list[Readers] = []
+    for start in range(0, len(candidates), BATCH):
+        found.extend(_batch(around, candidates[start : start + BATCH]))
+    return found
+
+
+def _batch(around: Surroundings, batch: Sequence[Candidate]) -> Iterator[Readers]:
+    after = _after_labels(around, batch)
+    kept = [
+        [use for use in _uses(around, item) if _is_after(around, item, use, after[number])]
+        for number, item in enumerate(batch)
+    ]
+    kept = _without_late_skips(around, kept)
+    tops = [_top(uses) for uses in kept]
+    labels = descendant_labels(around.index, _ids(around, tops), control=True)
+    for number, (item, uses, top) in enumerate(zip(batch, kept, tops)):
+        incoming = _incoming(around, item, top, after[number], labels, 1 << number)
+        yield Readers(tuple(uses), incoming)
+
+
+def _uses(around: Surroundings, item: Candidate) -> Iterator[Use]:
+    """Everything outside the chain that reads a value (not only the shape) of it."""
+    own = item.forward
+    for place, region in enumerate(item.regions):
+        for name in region.nodes:
+            for reader in _outside(around, name, own):
+                for ref in dict.fromkeys(around.graph[reader].inputs):
+                    if ref.node == name:
+                        yield Use(place, ref, reader, None)
+    for stream in item.chain.streams:
+        place = _owner(item.chain, stream)
+        for alias in around.aliases(stream):
+            if alias.node in own and alias != stream:
+                continue
+            for reader in around.graph.readers_of(alias):
+                node = around.graph[reader]
+                if reader not in own and node.op not in METADATA_OPS and node.op != "Identity":
+                    yield Use(place, alias, reader, stream)
+
+
+def _outside(around: Surroundings, name: str, own: frozenset[str]) -> Iterator[str]:
+    for reader in around.graph.readers.get(name, ()):
+        if reader not in own and around.graph[reader].op not in METADATA_OPS:
+            yield reader
+
+
+def _owner(chain: Chain, stream: TensorRef) -> int:
+    """The half in whose backward pass a stream is read: the first that computes h from it."""
+    return next((i for i, half in enumerate(chain.halves) if half.q == stream), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _After:
+    """Nodes that depend by data on the last sum, and on the other final stream."""
+
+    last: list[int]
+    last_bit: int
+    other: list[int]
+    other_bit: int
+
+    def holds(self, node_id: int, *, last_only: bool) -> bool:
+        if self.last[node_id] & self.last_bit:
+            return True
+        return not last_only and bool(self.other[node_id] & self.other_bit)
+
+
+def _after_labels(around: Surroundings, batch: Sequence[Candidate]) -> list[_After]:
+    ids = around.index.ids
+    last = [[ids[item.chain.outputs[1].node]] for item in batch]
+    other = [[ids[item.chain.outputs[0].node]] for item in batch]
+    last_labels = descendant_labels(around.index, last, control=False)
+    other_labels = descendant_labels(around.index, other, control=False)
+    return [_After(last_labels, 1 << n, other_labels, 1 << n) for n in range(len(batch))]
+
+
+def _is_after(around: Surroundings, item: Candidate, use: Use, after: _After) -> bool:
+    final = use.half == len(item.regions) - 1
+    if after.holds(around.index.ids[use.reader], last_only=final):
+        return True
+    return final and use.reader in around.gradient_side
+
+
+def _top(uses: Sequence[Use]) -> tuple[str, ...]:
+    """The readers of the last half that has any."""
+    place = max((use.half for use in uses), default=-1)
+    return tuple(dict.fromkeys(use.reader for use in uses if use.half == place))
+
+
+def _ids(around: Surroundings, groups: Iterable[Iterable[str]]) -> list[list[int]]:
+    return [[around.index.ids[name] for name in group] for group in groups]
+
+
+def _without_late_skips(around: Surroundings, kept: Sequence[Sequence[Use]]) -> list[list[Use]]:
+    trimmed = [_trim_top(around, list(uses)) for uses in kept]
+    tops = [_top(uses) for uses in trimmed]
+    labels = ancestor_labels(around.index, _ids(around, tops), control=True)
+    result: list[list[Use]] = []
+    for number, (uses, top) in enumerate(zip(trimmed, tops)):
+        bit = 1 << number
+        result.append(
+            [u for u in uses if u.reader in top or not labels[around.index.ids[u.reader]] & bit]
+        )
+    return result
+
+
+def _trim_top(around: Surroundings, uses: list[Use]) -> list[Use]:
+    """Drops from the last half's readers those that all others there depend on.
+
+    Readers that gradient code alone creates are never dropped, and as soon as one of them depends
+    on no other reader the rest are taken for backward too: a forward reader comes before them all.
+    """
+    while True:
+        top = _top(uses)
+        first = min(top, key=around.position, default=None)
+        if first is None or len(top) < 2 or ops.is_gradient_op(around.graph[first].op):
+            return uses
+        if not _all_depend_on(around, first, top):
+            return uses
+        uses = [use for use in uses if use.reader != first]
+
+
+def _all_depend_on(around: Surroundings, first: str, top: Sequence[str]) -> bool:
+    """Whether every other reader depends on ``first``; walks only as far as the last of them."""
+    last = max(around.position(name) for name in top)
+    missing = set(top) - {first}
+    seen, pending = {first}, [first]
+    while pending and missing:
+        name = pending.pop()
+        graph = around.graph
+        for reader in (*graph.readers.get(name, ()), *graph.control_readers.get(name, ())):
+            if reader not in seen and around.position(reader) <= last:
+                seen.add(reader)
+                missing.discard(reader)
+                pending.append(reader)
+    return not missing
+
+
+def _incoming(
+    around: Surroundings,
+    item: Candidate,
+    top: Sequence[str],
+    after: _After,
+    depends_on_top: list[int],
+    bit: int,
+) -> tuple[str, ...]:
+    """The nodes that deliver the gradient the chain's backward pass starts from."""
+    ids, own = around.index.ids, item.forward
+    streams = {ref.node for ref in item.chain.streams}
+    found: dict[str, None] = {}
+    for reader in top:
+        for ref in around.graph[reader].inputs:
+            node_id = ids[ref.node]
+            if ref.node in own or ref.node in streams or depends_on_top[node_id] & bit:
+                continue
+            if after.holds(node_id, last_only=False) or ref.node in around.gradient_side:
+                found[ref.node] = None
+    return tuple(found) or (item.chain.outputs[1].node,)
