@@ -53,3 +53,18 @@ class VerificationError(GraphrevError):
     """Two graphs could not be compared (not: were compared and differ)."""
 
     exit_code: ClassVar[int] = 3
+
+
+def printable(text: str, limit: int = 120) -> str:
+    """``text`` made safe to print: one line, no control or direction characters, cut to ``limit``.
+
+    Node names come from files and may hold anything; a terminal would obey some of it.
+    """
+    shown = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    if shown.isascii() and shown.isprintable():
+        return shown
+    return "".join(char if char.isprintable() else _escaped(char) for char in shown)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from graphrev.ir.attrs import AttrValue
 from graphrev.ir.dtypes import DType
+from graphrev.ir.index import GraphIndex
 from graphrev.ir.node import Node, TensorRef
 
 
@@ -97,6 +98,11 @@ class Graph:
             for source in node.control_inputs:
                 found.setdefault(source, []).append(name)
         return MappingProxyType({k: tuple(v) for k, v in found.items()})
+
+    @cached_property
+    def index(self) -> GraphIndex:
+        """The edges as integers, with a topological order; the graph must be verified."""
+        return GraphIndex.of(self.nodes)
 
     def readers_of(self, tensor: TensorRef) -> tuple[str, ...]:
         """The nodes that read this one tensor, in graph order."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from graphrev.analysis import ops
 from graphrev.editor import GraphEditor
 from graphrev.edits import Cause, EditLog
 from graphrev.errors import InvalidGraphError, PassError
@@ -56,7 +57,7 @@ def run(graph: Graph, passes: Sequence[Pass[Any]], progress: Progress | None = N
     """
     say = progress or _silent
     say("verifying the input")
-    verify(graph)
+    verify(graph, ops.output_count)
     current, steps = graph, list[Step]()
     for pass_ in passes:
         say(f"analyzing for {pass_.name}")
@@ -82,7 +83,7 @@ def apply_plan(pass_: Pass[Any], plan: Plan, graph: Graph) -> tuple[Graph, EditL
 
 def _verify_after(pass_: Pass[Any], graph: Graph) -> None:
     try:
-        verify(graph)
+        verify(graph, ops.output_count)
     except InvalidGraphError as error:
         raise PassError(
             f"Pass '{pass_.name}' left an invalid graph behind; the input is untouched. {error} "

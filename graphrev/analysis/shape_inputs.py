@@ -1,0 +1,72 @@
+"""What a shape rule may look at: its node's input shapes and the integers it knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graphrev.analysis.dims import Dim, Dims
+from graphrev.ir import Graph, Node, Shape, TensorRef
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """Shapes and small integer values found so far."""
+
+    graph: Graph
+    found: Mapping[str, tuple[Dims, ...]]
+    values: Mapping[TensorRef, tuple[Dim, ...]]
+
+    def dims(self, node: Node, position: int = 0) -> Dims:
+        """The shape of input ``position``; ``None`` when unknown or absent."""
+        if position >= len(node.inputs) or position < -len(node.inputs):
+            return None
+        ref = node.inputs[position]
+        shapes = self.found.get(ref.node, ())
+        return shapes[ref.index] if ref.index < len(shapes) else None
+
+    def value(self, node: Node, position: int) -> tuple[Dim, ...] | None:
+        """The elements of an integer input, unknown ones as symbols; ``None`` when unknown."""
+        if position >= len(node.inputs) or position < -len(node.inputs):
+            return None
+        return self.values.get(node.inputs[position])
+
+    def numbers(self, node: Node, position: int) -> tuple[int, ...] | None:
+        """The elements of an integer input where all of them are known."""
+        value = self.value(node, position)
+        if value is None:
+            return None
+        known = tuple(item for item in value if isinstance(item, int))
+        return known if len(known) == len(value) else None
+
+    def variable(self, node: Node) -> Dims:
+        """The static shape of the resource variable that input 0 is the handle of."""
+        source = self.graph[node.inputs[0].node]
+        while source.op in ("Identity", "Enter", "Switch") and source.inputs:
+            source = self.graph[source.inputs[0].node]
+        return declared(source)
+
+
+def declared(node: Node, key: str = "shape") -> Dims:
+    """The shape a node declares in an attribute, unknown dimensions as symbols of the node."""
+    shape = node.attrs.get(key)
+    if not isinstance(shape, Shape) or shape.dims is None:
+        return None
+    return tuple(
+        ("dim", node.name, 0, axis) if dim is None or dim < 0 else dim
+        for axis, dim in enumerate(shape.dims)
+    )
+
+
+def integer(node: Node, key: str, default: int = 0) -> int:
+    """An integer attribute."""
+    value = node.attrs.get(key, default)
+    return value if isinstance(value, int) else default
+
+
+def integers(node: Node, key: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """A list(int) attribute."""
+    value = node.attrs.get(key, default)
+    if not isinstance(value, tuple):
+        return default
+    return tuple(item for item in value if isinstance(item, int))

@@ -1,0 +1,128 @@
+"""NodeDef bytes <-> :class:`~graphrev.ir.Node` (core/framework/node_def.proto).
+
+Strings like ``"a:1"`` and ``"^b"`` stop here. Attributes are opened when somebody asks for them:
+most nodes of a large graph are never looked at that closely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from sys import intern
+
+from graphrev.io import wire
+from graphrev.io.attr_values import decode_entry, encode_entries
+from graphrev.ir import AttrValue, Node, TensorRef
+
+_NAME, _OP, _INPUT, _DEVICE, _ATTR = range(1, 6)
+
+
+class LazyAttrs(Mapping[str, AttrValue]):
+    """The attributes of a NodeDef, decoded on first use."""
+
+    __slots__ = ("_decoded", "_raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw: bytes = raw
+        self._decoded: dict[str, AttrValue] | None = None
+
+    def _items(self) -> dict[str, AttrValue]:
+        if self._decoded is None:
+            self._decoded = dict(
+                decode_entry(wire.chunk(value))
+                for number, _, value in wire.fields(self._raw)
+                if number == _ATTR
+            )
+        return self._decoded
+
+    def __getitem__(self, key: str) -> AttrValue:
+        if self._decoded is None and key.encode() not in self._raw:
+            raise KeyError(key)
+        return self._items()[key]
+
+    def __contains__(self, key: object) -> bool:
+        if self._decoded is None and isinstance(key, str) and key.encode() not in self._raw:
+            return False
+        return key in self._items()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items())
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+
+class InputNames:
+    """Parses input strings of a GraphDef, sharing equal tensors among their readers."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, TensorRef] = {}
+
+    def tensor(self, spelled: bytes) -> TensorRef:
+        """The tensor that ``b"name"`` or ``b"name:1"`` names.
+
+        Raises:
+            WireError: the string is empty or no UTF-8.
+        """
+        known = self._known.get(spelled)
+        if known is None:
+            known = self._known[spelled] = _parse_tensor(wire.text(spelled))
+        return known
+
+
+def _parse_tensor(spelled: str) -> TensorRef:
+    head, colon, tail = spelled.rpartition(":")
+    if colon and tail.isascii() and tail.isdigit():
+        return TensorRef(intern(head), int(tail))
+    if not spelled:
+        raise wire.WireError(0, "an input without a name")
+    return TensorRef(intern(spelled))
+
+
+def decode_node(raw: bytes, inputs: InputNames) -> Node:
+    """The node that a NodeDef describes.
+
+    Raises:
+        WireError: the bytes are no NodeDef.
+    """
+    name = op = device = ""
+    data: list[TensorRef] = []
+    controls: list[str] = []
+    extra = b""
+    for number, kind, value in wire.fields(raw):
+        if number == _INPUT:
+            spelled = wire.chunk(value)
+            if spelled[:1] == b"^":
+                controls.append(intern(wire.text(spelled[1:])))
+            else:
+                data.append(inputs.tensor(spelled))
+        elif number == _ATTR:
+            continue
+        elif number == _NAME:
+            name = intern(wire.text(value))
+        elif number == _OP:
+            op = intern(wire.text(value))
+        elif number == _DEVICE:
+            device = intern(wire.text(value))
+        else:
+            extra += wire.encode_field((number, kind, value))
+    return Node(name, op, tuple(data), tuple(controls), device, LazyAttrs(raw), extra, raw)
+
+
+def encode_node(node: Node) -> bytes:
+    """The node's NodeDef: the very bytes it was read from, unless it was changed."""
+    if node.raw is not None:
+        return node.raw
+    parts = [wire.text_field(_NAME, node.name), wire.text_field(_OP, node.op)]
+    parts.extend(wire.text_field(_INPUT, spell_tensor(ref)) for ref in node.inputs)
+    parts.extend(wire.text_field(_INPUT, f"^{source}") for source in node.control_inputs)
+    parts.append(wire.text_field(_DEVICE, node.device))
+    parts.append(encode_entries(_ATTR, sorted(node.attrs.items())))
+    parts.append(node.extra)
+    return b"".join(parts)
+
+
+def spell_tensor(ref: TensorRef) -> str:
+    """A tensor as NodeDef inputs spell it."""
+    if ref.port:
+        return str(ref)
+    return ref.node if ref.index == 0 else f"{ref.node}:{ref.index}"

@@ -1,0 +1,129 @@
+"""Structural invariants of a graph: what must hold before a pass may look at it, and after.
+
+Names TensorFlow would refuse are warnings, not errors: such graphs exist (pruned or converted by
+other tools), can be read and understood, and are not ours to reject.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from graphrev.errors import InvalidGraphError, printable
+from graphrev.ir.graph import Function, Graph
+from graphrev.ir.index import CycleError, GraphIndex
+from graphrev.ir.node import Node, TensorRef
+
+OutputCount = Callable[[Node], "int | None"]
+
+_VALID_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+"""core/graph/graph_constructor.cc, "IsValidNodeName"."""
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, on which nodes; ``is_error`` is false for what TensorFlow alone minds."""
+
+    message: str
+    nodes: tuple[str, ...]
+    is_error: bool = True
+
+
+def verify(graph: Graph, output_count: OutputCount | None = None) -> None:
+    """Checks every invariant.
+
+    Args:
+        graph: the graph.
+        output_count: how many outputs a node has, for checking output indices; ``None`` as its
+            answer means unknown.
+
+    Raises:
+        InvalidGraphError: an invariant is broken; the message names the first few nodes.
+    """
+    errors: list[str] = []
+    for problem in problems(graph, output_count):
+        if problem.is_error:
+            errors.append(problem.message)
+        if len(errors) > _SHOWN:
+            break
+    if errors:
+        more = " (and more)" if len(errors) > _SHOWN else ""
+        raise InvalidGraphError(" ".join(errors[:_SHOWN]) + more)
+
+
+def problems(graph: Graph, output_count: OutputCount | None = None) -> Iterator[Problem]:
+    """Every broken invariant, in graph order; cycles last, and only in a graph without gaps."""
+    whole = True
+    for key, node in graph.nodes.items():
+        for problem in _node_problems(graph.nodes, key, node, output_count):
+            whole = whole and not problem.is_error
+            yield problem
+    if whole:
+        yield from _cycles(lambda: graph.index)
+    for function in graph.functions.values():
+        yield from _function_problems(function)
+
+
+def _node_problems(
+    nodes: Mapping[str, Node], key: str, node: Node, output_count: OutputCount | None
+) -> Iterator[Problem]:
+    name = printable(node.name)
+    if key != node.name:
+        yield Problem(f"Node '{name}' is filed under the name '{printable(key)}'.", (key,))
+    if not node.op:
+        yield Problem(f"Node '{name}' has no op.", (key,))
+    if not _VALID_NAME.fullmatch(node.name):
+        yield Problem(f"TensorFlow refuses the node name '{name}'.", (key,), is_error=False)
+    for ref in node.inputs:
+        source = nodes.get(ref.node)
+        if source is None:
+            message = f"Node '{name}' reads '{printable(str(ref))}', which does not exist."
+            yield Problem(message, (key, ref.node))
+        elif ref.index:
+            yield from _index_problems(name, source, ref, output_count)
+    for source_name in node.control_inputs:
+        if source_name not in nodes:
+            message = f"Node '{name}' waits for '{printable(source_name)}', which does not exist."
+            yield Problem(message, (key, source_name))
+
+
+def _index_problems(
+    name: str, source: Node, ref: TensorRef, output_count: OutputCount | None
+) -> Iterator[Problem]:
+    count = output_count(source) if output_count is not None else None
+    if ref.index < 0 or (count is not None and ref.index >= count):
+        message = (
+            f"Node '{name}' reads output {ref.index} of '{printable(source.name)}', "
+            f"a '{printable(source.op)}' with {count} output{'' if count == 1 else 's'}."
+        )
+        yield Problem(message, (name, source.name))
+
+
+def _cycles(index: Callable[[], GraphIndex]) -> Iterator[Problem]:
+    try:
+        index()
+    except CycleError as error:
+        yield Problem(str(error), error.nodes)
+
+
+def _function_problems(function: Function) -> Iterator[Problem]:
+    known = {argument.name for argument in function.inputs} | set(function.nodes)
+    where = f"function '{printable(function.name)}'"
+    for node in function.nodes.values():
+        sources = (*(ref.node for ref in node.inputs), *node.control_inputs)
+        for source in sources:
+            if source not in known:
+                message = (
+                    f"In {where}, node '{printable(node.name)}' reads '{printable(source)}', "
+                    "which does not exist."
+                )
+                yield Problem(message, (node.name, source))
+    for output, ref in function.returns.items():
+        if ref.node not in known:
+            message = (
+                f"Output '{printable(output)}' of {where} returns '{printable(str(ref))}', "
+                "which does not exist."
+            )
+            yield Problem(message, (function.name, ref.node))
