@@ -30,6 +30,10 @@ class Plan(ABC):
     def summary(self) -> str:
         """One line for people."""
 
+    def describe(self) -> tuple[str, ...]:
+        """What is done to each thing the plan changes, a line each, safe to print."""
+        return ()
+
 
 PlanT = TypeVar("PlanT", bound=Plan)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from graphrev.errors import printable
 from graphrev.ir import TensorRef
 from graphrev.passes.reversible.halves import Half
 from graphrev.pipeline import Plan
@@ -150,6 +151,22 @@ class ReversiblePlan(Plan):
             f"{len(self.rejections)} left alone"
         )
 
+    def describe(self) -> tuple[str, ...]:
+        """One line per block."""
+        return tuple(_block_line(block) for block in self.blocks)
+
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
         return {"blocks": [block.to_json() for block in self.blocks]}
+
+
+def _block_line(block: BlockPlan) -> str:
+    pairs = (len(block.halves) + 1) // 2
+    freed = "" if block.freed_bytes is None else f", frees {block.freed_bytes / 1e6:.1f} MB"
+    kept = ""
+    if block.saved:
+        size = "" if block.saved_bytes is None else f" ({block.saved_bytes / 1e6:.1f} MB)"
+        kept = f", {len(block.saved)} streams kept{size}"
+    ends = " -> ".join(printable(ref.node) for ref in (block.inputs[0], block.outputs[1]))
+    name = printable(block.name)
+    return f"block {name}: {pairs} pairs, {ends}{freed}{kept}, drift about {block.drift:.1e}"

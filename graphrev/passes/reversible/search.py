@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from graphrev.analysis import ops
 from graphrev.ir import TensorRef
 from graphrev.passes.reversible.halves import Half, Pair
 from graphrev.passes.reversible.region import BudgetExceeded, Region, region_between
@@ -67,6 +68,8 @@ def _pairs_ending_in(
     around: Surroundings, reading: Reading, mark: str | None
 ) -> Found:
     p = around.origin(reading.p)
+    if _cannot_be_stream(around, p):
+        return Found((), ())
     if p == reading.h or around.position(p.node) >= around.position(reading.h.node):
         return Found((), ())
     between = region_between(around, p, reading.h)
@@ -83,6 +86,11 @@ def _pairs_ending_in(
     return Found(pairs, () if pairs else (_ordinary(around, reading, p),))
 
 
+def _cannot_be_stream(around: Surroundings, tensor: TensorRef) -> bool:
+    op = around.graph[tensor.node].op
+    return ops.is_constant(op) or ops.is_variable(op) or ops.is_variable_read(op)
+
+
 def _inner_sums(around: Surroundings, between: Region) -> Iterator[Reading]:
     """Sums that every path through the region passes, read with the operand from outside as p."""
     inside = frozenset(between.nodes)
@@ -92,6 +100,7 @@ def _inner_sums(around: Surroundings, between: Region) -> Iterator[Reading]:
         for reading in readings(around.graph[name]):
             outside = reading.p.node not in inside and reading.p != between.q
             inner = reading.h.node in inside or reading.h == between.q
+            outside = outside and not _cannot_be_stream(around, around.origin(reading.p))
             broadcast = around.shapes.same(reading.p, reading.y) is False
             if outside and inner and not broadcast:
                 yield reading

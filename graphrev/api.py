@@ -1,0 +1,299 @@
+"""The functions people call: load, save, analyze, rewrite, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeAlias, Union
+
+from graphrev import verification
+from graphrev.analysis import ops
+from graphrev.edits import EditLog
+from graphrev.errors import InvalidGraphError, UsageError
+from graphrev.io import Format, Model, decode, encode_graph, files
+from graphrev.ir import Graph, Shape
+from graphrev.ir import verify as structure
+from graphrev.passes import REGISTRY
+from graphrev.pipeline import Pass, run
+from graphrev.pipeline.spec import parse_pass
+from graphrev.report import Report
+from graphrev.verification import Verification
+
+PassLike: TypeAlias = Union[Pass[Any], str]
+Passes: TypeAlias = Union[PassLike, Iterable[PassLike]]
+FeedShapes: TypeAlias = Mapping[str, Union[Shape, Sequence["int | None"]]]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Rewritten:
+    """The result of a rewrite.
+
+    Attributes:
+        model: the rewritten graph in the envelope of the input.
+        report: what was done, and why the rest was left alone.
+        edits: the edits in order.
+    """
+
+    model: Model
+    report: Report
+    edits: EditLog
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was changed."""
+        return bool(self.edits)
+
+    @property
+    def graph_def(self) -> Any:
+        """The graph as a ``tf.compat.v1.GraphDef`` (imports TensorFlow)."""
+        from tensorflow.core.framework import graph_pb2
+
+        return graph_pb2.GraphDef.FromString(encode_graph(self.model.graph))
+
+    @property
+    def meta_graph_def(self) -> Any:
+        """The graph and its collections as a ``tf.compat.v1.MetaGraphDef`` (imports TensorFlow).
+
+        Raises:
+            UsageError: the input was a bare graph.
+        """
+        from tensorflow.core.protobuf import meta_graph_pb2
+
+        if self.model.envelope is None:
+            raise UsageError(
+                f"{self.model.source} was no MetaGraphDef, so there is none to return. Use "
+                ".graph_def, or rewrite the .meta file."
+            )
+        data = self.model.envelope.encode(encode_graph(self.model.graph))
+        return meta_graph_pb2.MetaGraphDef.FromString(data)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Writes the result, whole or not at all.
+
+        Args:
+            path: ``.pb``, ``.pbtxt``, ``.meta`` or a folder, as the input allows.
+            overwrite: whether an existing file may be replaced.
+
+        Raises:
+            UsageError: the file exists, or its extension does not fit.
+            OutputError: it cannot be written; nothing was half-written.
+        """
+        save(self.model, path, overwrite=overwrite)
+
+
+def load(path: str | Path) -> Model:
+    """Reads a ``.pb``, ``.pbtxt``, ``.meta`` (also ``.gz``) file or a v1 SavedModel folder.
+
+    Raises:
+        UsageError: there is no such file, or its extension says nothing.
+        InvalidInputError: the content is damaged or of another kind.
+        InvalidGraphError: the graph breaks a structural invariant.
+    """
+    model = files.load(path)
+    _checked(model)
+    return model
+
+
+def save(model: Model, path: str | Path, *, overwrite: bool = False) -> None:
+    """Writes a model, whole or not at all.
+
+    Raises:
+        UsageError: the file exists and ``overwrite`` is not set, or its extension does not fit.
+        OutputError: it cannot be written; nothing was half-written.
+    """
+    from graphrev.io.writing import check_target
+
+    files.check_extension(model, path)
+    check_target(Path(path), overwrite=overwrite)
+    files.save(model, path)
+
+
+def parse_passes(passes: Passes) -> tuple[Pass[Any], ...]:
+    """Passes given as objects, names or specifications (``"reversible{detect=structural}"``).
+
+    Raises:
+        UsageError: there is no such pass or option.
+    """
+    given = [passes] if isinstance(passes, str | Pass) else list(passes)
+    return tuple(parse_pass(p, REGISTRY) if isinstance(p, str) else p for p in given)
+
+
+def analyze(
+    target: Any,
+    passes: Passes = (),
+    *,
+    feeds: FeedShapes | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """What ``passes`` would do; changes nothing.
+
+    Args:
+        target: a path, a :class:`Model`, a GraphDef, a MetaGraphDef or a ``tf.Graph``.
+        passes: passes, their names or specifications.
+        feeds: shapes by placeholder name, for predicting memory.
+        progress: called with a short phrase at the start of each stage.
+
+    Raises:
+        GraphrevError: see :func:`load` and :func:`parse_passes`.
+    """
+    return _run(_model_of(target), parse_passes(passes), feeds, progress)[1]
+
+
+def rewrite(
+    target: Any,
+    passes: Passes,
+    *,
+    feeds: FeedShapes | None = None,
+    progress: Progress | None = None,
+) -> Rewritten:
+    """Rewrites a graph; a ``tf.Graph`` is rewritten in place, everything else is left as it is.
+
+    Args:
+        target: a path, a :class:`Model`, a GraphDef, a MetaGraphDef or a ``tf.Graph``.
+        passes: passes, their names or specifications, in order.
+        feeds: shapes by placeholder name, for predicting memory.
+        progress: called with a short phrase at the start of each stage.
+
+    Raises:
+        UsageError: there is no such pass, option or target.
+        InvalidInputError: the input is damaged or breaks an invariant.
+        LiveGraphError: a session has run the graph, or it is finalized; nothing was changed.
+        PassError: a pass left an invalid graph behind; nothing was changed.
+    """
+    chosen = parse_passes(passes)
+    if _is_tf_graph(target):
+        from graphrev.io import live
+
+        live.check_untouched(target)
+        model, report = _run(_model_of(target), chosen, feeds, progress)
+        live.replay_on(target, report.run.edits)
+    else:
+        model, report = _run(_model_of(target), chosen, feeds, progress)
+    return Rewritten(model, report, report.run.edits)
+
+
+def verify(
+    before: Any,
+    after: Any,
+    *,
+    feeds: Mapping[str, Any] | None = None,
+    fetches: Iterable[str] = (),
+    variables: Mapping[str, Any] | None = None,
+    checkpoint: str | Path | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    seed: int = 0,
+) -> Verification:
+    """Runs both graphs on the same feeds, variables and random state and compares them.
+
+    Args:
+        before, after: paths, models, GraphDefs, MetaGraphDefs or tf.Graphs of the same program.
+        feeds: by placeholder name an array, or a shape to draw values of.
+        fetches: tensors or ops to compare; by default losses, gradients and the training ops.
+        variables: values by variable name.
+        checkpoint: a checkpoint prefix to read the variables from.
+        rtol, atol: allowed relative (L2) and absolute error; derived from the rewrite by default.
+        seed: seeds everything that is made up.
+
+    Raises:
+        VerificationError: the graphs cannot be run with what is at hand.
+        GraphrevError: see :func:`load`.
+    """
+    if checkpoint is not None:
+        from graphrev.io.checkpoints import read_checkpoint
+
+        variables = {**read_checkpoint(checkpoint), **(variables or {})}
+    first, second = _model_of(before), _model_of(after)
+    return verification.verify(
+        first.graph,
+        second.graph,
+        feeds={name: _feed(value) for name, value in (feeds or {}).items()},
+        fetches=fetches,
+        targets=_targets(first),
+        variables=variables,
+        rtol=rtol,
+        atol=atol,
+        seed=seed,
+    )
+
+
+def _feed(value: Any) -> Any:
+    """A tuple or list of sizes is a shape; arrays and numbers are values."""
+    if isinstance(value, tuple | list):
+        return Shape(tuple(value))
+    return value
+
+
+def _run(
+    model: Model,
+    passes: tuple[Pass[Any], ...],
+    feeds: FeedShapes | None,
+    progress: Progress | None,
+) -> tuple[Model, Report]:
+    aware = tuple(_aware(pass_, model) for pass_ in passes)
+    try:
+        outcome = run(model.graph, aware, progress)
+    except InvalidGraphError as error:
+        raise InvalidGraphError(f"'{model.source}': {error}") from None
+    shapes = {
+        name.removesuffix(":0"): s if isinstance(s, Shape) else Shape(tuple(s))
+        for name, s in (feeds or {}).items()
+    }
+    report = Report(model.source, outcome, _targets(model), shapes)
+    return model.rewritten(outcome.after, outcome.edits), report
+
+
+def _aware(pass_: Pass[Any], model: Model) -> Pass[Any]:
+    """The pass, told what the model's signatures feed and fetch."""
+    known = {"fed": model.fed, "fetched": model.fetched}
+    options = {f.name for f in fields(pass_)}
+    more = {
+        key: tuple(dict.fromkeys((*getattr(pass_, key), *names)))
+        for key, names in known.items()
+        if key in options and names
+    }
+    return replace(pass_, **more) if more else pass_
+
+
+def _targets(model: Model) -> tuple[str, ...]:
+    """The training ops that a MetaGraphDef names."""
+    if model.envelope is None:
+        return ()
+    return tuple(name.removesuffix(":0") for name in model.envelope.collection("train_op"))
+
+
+def _model_of(target: Any) -> Model:
+    if isinstance(target, str | Path):
+        return files.load(target)
+    if isinstance(target, Model):
+        return target
+    if isinstance(target, Rewritten):
+        return target.model
+    if isinstance(target, Graph):
+        return Model(target, Format.GRAPH_BINARY, "a graph")
+    if _is_tf_graph(target):
+        from graphrev.io import live
+
+        return Model(live.from_tf_graph(target), Format.GRAPH_BINARY, "a tf.Graph")
+    kind = getattr(getattr(target, "DESCRIPTOR", None), "name", None)
+    if kind == "GraphDef":
+        return decode(target.SerializeToString(), ".pb", "a GraphDef")
+    if kind == "MetaGraphDef":
+        return decode(target.SerializeToString(), ".meta", "a MetaGraphDef")
+    raise UsageError(
+        f"A {type(target).__name__} cannot be rewritten. Pass a path, a GraphDef, a MetaGraphDef "
+        "or a tf.Graph."
+    )
+
+
+def _is_tf_graph(target: Any) -> bool:
+    return hasattr(target, "as_graph_def") and hasattr(target, "get_operations")
+
+
+def _checked(model: Model) -> None:
+    try:
+        structure.verify(model.graph, ops.output_count)
+    except InvalidGraphError as error:
+        raise InvalidGraphError(f"'{model.source}': {error}") from None

@@ -1,0 +1,92 @@
+"""``while_context`` and ``cond_context`` entries of a MetaGraphDef.
+
+Source: core/protobuf/control_flow.proto (TF 1.15). The messages are edited at the wire level,
+because the protos that load without TensorFlow lack them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from graphrev.io import wire
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLayout:
+    """Field numbers of a context message: those that name nodes, its values, what nests in it."""
+
+    names: frozenset[int]
+    values: int
+    nested: int
+
+
+_COND = ContextLayout(frozenset({2, 3}), 5, 6)
+_WHILE = ContextLayout(frozenset({5, 6, 7, 8, 10, 11}), 9, 12)
+CONTEXTS = {"cond_context": _COND, "while_context": _WHILE}
+_NESTED = {1: _COND, 2: _WHILE}
+"""Fields of ControlFlowContextDef."""
+
+
+def updated_context(
+    raw: bytes,
+    layout: ContextLayout,
+    copies: Sequence[tuple[str, str]],
+    renamed: Mapping[str, str],
+) -> bytes:
+    """A context that also lists the copies of its values, everything renamed.
+
+    Args:
+        raw: a serialized CondContextDef or WhileContextDef.
+        copies: ``(original, copy)`` for each node that was copied.
+        renamed: new names by old name.
+    """
+    parts: list[bytes] = []
+    for number, kind, value in wire.fields(raw):
+        if number in layout.names:
+            name = renamed_tensor(wire.text(value), renamed)
+            parts.append(wire.bytes_field(number, name.encode("utf-8")))
+        elif number == layout.values:
+            parts.append(wire.bytes_field(number, _values(wire.chunk(value), copies, renamed)))
+        elif number == layout.nested:
+            inner = b"".join(
+                wire.bytes_field(n, updated_context(wire.chunk(v), _NESTED[n], copies, renamed))
+                if n in _NESTED
+                else wire.encode_field((n, k, v))
+                for n, k, v in wire.fields(wire.chunk(value))
+            )
+            parts.append(wire.bytes_field(number, inner))
+        else:
+            parts.append(wire.encode_field((number, kind, value)))
+    return b"".join(parts)
+
+
+def _values(
+    raw: bytes, copies: Sequence[tuple[str, str]], renamed: Mapping[str, str]
+) -> bytes:
+    """A ValuesDef: ``values`` (1) lists tensors, ``external_values`` (2) maps inner to outer."""
+    listed = [wire.text(value) for number, _, value in wire.fields(raw) if number == 1]
+    outputs: dict[str, list[str]] = {}
+    for value in listed:
+        node, _, index = value.partition(":")
+        outputs.setdefault(node, []).append(index)
+    for original, copy in copies:
+        listed.extend(
+            f"{copy}:{index}" if index else copy for index in outputs.get(original, ())
+        )
+    parts = [wire.bytes_field(1, renamed_tensor(v, renamed).encode("utf-8")) for v in listed]
+    for number, kind, value in wire.fields(raw):
+        if number == 2:
+            entry = [(n, renamed_tensor(wire.text(v), renamed)) for n, _, v in wire.fields(
+                wire.chunk(value))]
+            inner = b"".join(wire.bytes_field(n, text.encode("utf-8")) for n, text in entry)
+            parts.append(wire.bytes_field(2, inner))
+        elif number != 1:
+            parts.append(wire.encode_field((number, kind, value)))
+    return b"".join(parts)
+
+
+def renamed_tensor(name: str, renamed: Mapping[str, str]) -> str:
+    """``"node:0"`` (or ``"node"``) with its node renamed."""
+    node, colon, index = name.partition(":")
+    return f"{renamed.get(node, node)}{colon}{index}"

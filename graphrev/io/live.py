@@ -1,0 +1,178 @@
+"""A live ``tf.Graph`` in and out: read it as a :class:`~graphrev.ir.Graph`, replay edits on it.
+
+Replaying keeps every Python object of the graph valid: nodes are only added, and inputs of existing
+ops re-pointed with the calls TensorFlow's own control flow code uses. Those calls are harmless
+until a session has run the ops they change; afterwards that session refuses to run
+(c/c_api_internal.h, "RecordMutation"), so a graph that was run is refused before anything changes.
+
+TensorFlow keeps no record of which graphs were run, so sessions are watched from the moment this
+module is loaded; a session that existed before counts as having run.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+from graphrev.edits import (
+    AddNode,
+    Edit,
+    EditLog,
+    RemoveNode,
+    RenameNode,
+    SetAttr,
+    SetControls,
+    SetInput,
+)
+from graphrev.errors import LiveGraphError, printable
+from graphrev.io.attr_values import encode_attr
+from graphrev.io.graph_defs import decode_graph
+from graphrev.io.node_defs import encode_node, spell_tensor
+from graphrev.ir import Graph, Node, TensorRef
+
+_RUN: weakref.WeakSet[Any] = weakref.WeakSet()
+_PLACE = "_class"
+
+
+def watch_sessions() -> None:
+    """Starts to remember which graphs sessions run; called again it does nothing."""
+    from tensorflow.python.client import session
+
+    kind: Any = session.BaseSession
+    if getattr(kind, "_graphrev_watched", False):
+        return
+    kind._graphrev_watched = True
+    for existing in gc.get_objects():
+        if isinstance(existing, kind) and not getattr(existing, "_closed", True):
+            _RUN.add(existing.graph)
+    original = kind._extend_graph
+
+    def extend_graph(self: Any) -> None:
+        _RUN.add(self.graph)
+        original(self)
+
+    kind._extend_graph = extend_graph
+
+
+def check_untouched(tf_graph: Any) -> None:
+    """Refuses a graph that cannot be changed any more.
+
+    Raises:
+        LiveGraphError: the graph is finalized, a function body, or a session has run it.
+    """
+    watch_sessions()
+    if getattr(tf_graph, "outer_graph", None) is not None:
+        raise LiveGraphError(
+            "The graph is the body of a function. Rewrite the graph that calls it, or save the "
+            "graph and rewrite the file."
+        )
+    if tf_graph.finalized:
+        raise LiveGraphError(
+            "The graph is finalized. Call graphrev.rewrite before tf.Graph.finalize and before a "
+            "MonitoredSession or Supervisor is made."
+        )
+    if tf_graph in _RUN:
+        raise LiveGraphError(
+            "A session has run this graph already, and TensorFlow forbids to change what was run. "
+            "Call graphrev.rewrite after the graph is built and before the first session.run (the "
+            "initializer included), or save the graph and rewrite the file."
+        )
+
+
+def from_tf_graph(tf_graph: Any) -> Graph:
+    """A snapshot of a live graph."""
+    return decode_graph(tf_graph.as_graph_def().SerializeToString())
+
+
+def replay_on(tf_graph: Any, edits: EditLog) -> None:
+    """Makes ``edits`` on the live graph they were planned for.
+
+    Raises:
+        LiveGraphError: the graph cannot be changed, or an edit cannot be made on a live graph
+            (removing or renaming a node).
+    """
+    check_untouched(tf_graph)
+    _refuse_impossible(edits)
+    final: dict[str, Node] = {}
+    for edit in edits:
+        if isinstance(edit, AddNode):
+            final[edit.node.name] = edit.node
+    changes = [edit for edit in edits if not isinstance(edit, AddNode)]
+    _import(tf_graph, final)
+    for edit in changes:
+        _change(tf_graph, edit)
+
+
+def _refuse_impossible(edits: Iterable[Edit]) -> None:
+    for edit in edits:
+        if isinstance(edit, RemoveNode | RenameNode):
+            name = edit.node.name if isinstance(edit, RemoveNode) else edit.old
+            raise LiveGraphError(
+                f"'{printable(name)}' cannot be removed or renamed in a live graph: Python objects "
+                "may hold it. Save the graph and rewrite the file."
+            )
+
+
+def _import(tf_graph: Any, added: dict[str, Node]) -> None:
+    """Adds nodes; what they read from the existing graph is mapped to its live tensors."""
+    import tensorflow as tf
+
+    if not added:
+        return
+    definition: Any = tf.compat.v1.GraphDef()
+    outside: dict[str, Any] = {}
+    for node in added.values():
+        bare = node.with_attr(_PLACE, None)
+        definition.node.add().MergeFromString(encode_node(bare))
+        for ref in node.inputs:
+            if ref.node not in added:
+                outside[spell_tensor(ref)] = _tensor(tf_graph, ref)
+        for source in node.control_inputs:
+            if source not in added:
+                outside[f"^{source}"] = tf_graph.get_operation_by_name(source)
+    definition.versions.CopyFrom(tf_graph.graph_def_versions)
+    with tf_graph.as_default(), tf_graph.control_dependencies(None), tf_graph.name_scope(None):
+        with tf_graph.device(None):
+            tf.import_graph_def(definition, input_map=outside, name="")
+    for name, node in added.items():
+        if _PLACE in node.attrs:
+            _set_attr(tf_graph, name, _PLACE, node.attrs[_PLACE])
+
+
+def _tensor(tf_graph: Any, ref: TensorRef) -> Any:
+    return tf_graph.get_operation_by_name(ref.node).outputs[ref.index]
+
+
+def _change(tf_graph: Any, edit: Edit) -> None:
+    match edit:
+        case SetInput():
+            operation = tf_graph.get_operation_by_name(edit.node)
+            operation._update_input(edit.position, _tensor(tf_graph, edit.new))
+        case SetControls():
+            _set_controls(tf_graph, edit)
+        case SetAttr():
+            _set_attr(tf_graph, edit.node, edit.key, edit.new)
+        case _:
+            raise AssertionError(edit)
+
+
+def _set_controls(tf_graph: Any, edit: SetControls) -> None:
+    operation = tf_graph.get_operation_by_name(edit.node)
+    if not set(edit.old) <= set(edit.new):
+        operation._remove_all_control_inputs()
+        missing = edit.new
+    else:
+        missing = tuple(source for source in edit.new if source not in edit.old)
+    operation._add_control_inputs([tf_graph.get_operation_by_name(name) for name in missing])
+
+
+def _set_attr(tf_graph: Any, name: str, key: str, value: Any) -> None:
+    from tensorflow.core.framework import attr_value_pb2
+
+    operation = tf_graph.get_operation_by_name(name)
+    if value is None:
+        operation._clear_attr(key)
+    else:
+        operation._set_attr(key, attr_value_pb2.AttrValue.FromString(encode_attr(value)))

@@ -1,0 +1,80 @@
+"""Names that a MetaGraphDef mentions outside its graph, followed through copies and renamings.
+
+* A copy that joins a ``while_loop`` or ``cond`` must be listed in that context's values, or the
+  imported graph cannot be differentiated again (core/protobuf/control_flow.proto).
+* A renamed node is renamed in collections, contexts, signatures and the saver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphrev.io import wire
+from graphrev.io.contexts import CONTEXTS, renamed_tensor, updated_context
+
+_SAVER, _COLLECTION, _SIGNATURE = 3, 4, 5
+
+
+def updated_fields(
+    fields: tuple[wire.Field, ...],
+    copies: Sequence[tuple[str, str]],
+    renamed: Mapping[str, str],
+) -> tuple[wire.Field, ...]:
+    """The fields of a MetaGraphDef with references brought up to date.
+
+    Args:
+        fields: all fields but the graph.
+        copies: ``(original, copy)`` for each node that was copied.
+        renamed: new names by old name.
+    """
+    return tuple(_updated(field, copies, renamed) for field in fields)
+
+
+def _updated(
+    field: wire.Field, copies: Sequence[tuple[str, str]], renamed: Mapping[str, str]
+) -> wire.Field:
+    number, kind, value = field
+    if number not in (_SAVER, _COLLECTION, _SIGNATURE):
+        return field
+    data = wire.chunk(value)
+    if number == _COLLECTION:
+        return number, kind, _collection(data, copies, renamed)
+    return (number, kind, _signature_or_saver(number, data, renamed)) if renamed else field
+
+
+def _signature_or_saver(number: int, data: bytes, renamed: Mapping[str, str]) -> bytes:
+    from tensorboard.compat.proto import meta_graph_pb2, saver_pb2
+
+    if number == _SAVER:
+        saver: Any = saver_pb2.SaverDef.FromString(data)
+        for key in ("filename_tensor_name", "save_tensor_name", "restore_op_name"):
+            setattr(saver, key, _renamed(getattr(saver, key), renamed))
+        return saver.SerializeToString(deterministic=True)
+    entry: Any = meta_graph_pb2.MetaGraphDef.SignatureDefEntry.FromString(data)
+    for side in (entry.value.inputs, entry.value.outputs):
+        for info in side.values():
+            info.name = _renamed(info.name, renamed)
+    return entry.SerializeToString(deterministic=True)
+
+
+def _collection(
+    data: bytes, copies: Sequence[tuple[str, str]], renamed: Mapping[str, str]
+) -> bytes:
+    from tensorboard.compat.proto import meta_graph_pb2
+
+    entry: Any = meta_graph_pb2.MetaGraphDef.CollectionDefEntry.FromString(data)
+    before = entry.SerializeToString(deterministic=True)
+    listed = entry.value
+    for index, name in enumerate(listed.node_list.value):
+        listed.node_list.value[index] = _renamed(name, renamed)
+    layout = CONTEXTS.get(entry.key)
+    if layout is not None:
+        for index, raw in enumerate(listed.bytes_list.value):
+            listed.bytes_list.value[index] = updated_context(raw, layout, copies, renamed)
+    after: bytes = entry.SerializeToString(deterministic=True)
+    return data if after == before else after
+
+
+def _renamed(name: str, renamed: Mapping[str, str]) -> str:
+    return renamed_tensor(name, renamed)

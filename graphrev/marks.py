@@ -1,0 +1,111 @@
+"""Marks a program leaves on its graph while building it.
+
+They are node attributes, so they survive saving and importing, and TensorFlow ignores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from graphrev.errors import UsageError
+from graphrev.ir.marks import NO_REWRITE_ATTR, PAIR_ATTR, ROLES, PairMark
+
+
+@contextmanager
+def residual_pair(name: str | None = None) -> Iterator[None]:
+    """Marks a residual pair: ``y1 = x1 + f(x2); y2 = x2 + g(y1)`` is built inside.
+
+    Several pairs may be built in one ``with``; everything inside belongs to the mark.
+
+    Args:
+        name: names the block in reports and scopes; unique names are made when it repeats.
+    """
+    graph: Any = _default_graph()
+    mark = PairMark(_unique(graph, name or "pair")).encode()
+    with _attribute(graph, PAIR_ATTR, list_=[mark]):
+        yield
+
+
+def mark_residual_pair(x1: Any, x2: Any, y1: Any, y2: Any, name: str | None = None) -> None:
+    """Marks tensors that were built as ``y1 = x1 + f(x2); y2 = x2 + g(y1)``.
+
+    Args:
+        x1, x2: the pair's inputs, graph tensors.
+        y1, y2: its outputs.
+        name: names the block in reports and scopes.
+
+    Raises:
+        UsageError: the tensors are not of one graph, or no graph tensors.
+    """
+    tensors = (x1, x2, y1, y2)
+    graphs = {id(getattr(tensor, "graph", None)) for tensor in tensors}
+    if len(graphs) != 1 or not all(hasattr(tensor, "op") for tensor in tensors):
+        raise UsageError("mark_residual_pair needs four tensors of one graph, no eager values.")
+    unique = _unique(x1.graph, name or "pair")
+    for role, tensor in zip(ROLES, tensors):
+        _append(tensor.op, PairMark(unique, role, tensor.value_index).encode())
+
+
+@contextmanager
+def no_rewrite() -> Iterator[None]:
+    """What is built inside is left alone by every pass."""
+    with _attribute(_default_graph(), NO_REWRITE_ATTR, flag=True):
+        yield
+
+
+def _default_graph() -> Any:
+    import tensorflow as tf
+
+    from graphrev.io.live import watch_sessions
+
+    if tf.executing_eagerly():
+        raise UsageError(
+            "Marks belong to a graph under construction, and TensorFlow runs eagerly here. Call "
+            "tf.compat.v1.disable_eager_execution() first, or build inside "
+            "'with tf.Graph().as_default():'."
+        )
+    watch_sessions()
+    return tf.compat.v1.get_default_graph()
+
+
+def _unique(graph: Any, name: str) -> str:
+    """A mark name this graph has not used yet (``block``, ``block_1`` …)."""
+    used: dict[str, int] | None = getattr(graph, "_graphrev_marks", None)
+    if used is None:
+        used = {}
+        graph._graphrev_marks = used
+    count = used.get(name, 0)
+    used[name] = count + 1
+    return name if not count else f"{name}_{count}"
+
+
+@contextmanager
+def _attribute(
+    graph: Any, key: str, *, list_: list[bytes] | None = None, flag: bool | None = None
+) -> Iterator[None]:
+    """Every op built inside gets attribute ``key``; an outer mark of the same key is kept."""
+    from tensorflow.core.framework import attr_value_pb2
+
+    value: Any = attr_value_pb2.AttrValue()
+    if list_ is not None:
+        outer = graph._attr_scope_map.get(key)
+        value.list.s.extend([*(outer.list.s if outer is not None else ()), *list_])
+    else:
+        value.b = bool(flag)
+    with ExitStack() as stack:
+        stack.enter_context(graph._attr_scope({key: value}))
+        yield
+
+
+def _append(operation: Any, mark: bytes) -> None:
+    from tensorflow.core.framework import attr_value_pb2
+
+    value: Any = attr_value_pb2.AttrValue()
+    try:
+        value.list.s.extend(operation.get_attr(PAIR_ATTR))
+    except ValueError:
+        pass
+    value.list.s.append(mark)
+    operation._set_attr(PAIR_ATTR, value)

@@ -1,0 +1,210 @@
+"""What to fetch and what to feed when the caller does not say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphrev.analysis import ops
+from graphrev.analysis.shapes import Shapes
+from graphrev.errors import UsageError, VerificationError, printable
+from graphrev.ir import DType, Graph, Shape, TensorRef
+
+_SOURCES = frozenset({"IteratorGetNext", "IteratorGetNextSync"})
+UNKNOWN_DIM = 4
+"""Size of a fed dimension that the graph leaves open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetches:
+    """What a step computes: outputs and gradients by tensor, and the ops that update variables."""
+
+    outputs: tuple[TensorRef, ...]
+    gradients: tuple[TensorRef, ...]
+    targets: tuple[str, ...]
+
+
+def choose_fetches(
+    before: Graph, after: Graph, targets: Iterable[str], named: Iterable[str]
+) -> Fetches:
+    """The tensors and ops to run in both graphs.
+
+    Args:
+        targets: the training ops, where the file names them.
+        named: tensors or ops the caller asks for; they replace the defaults.
+
+    Raises:
+        UsageError: a named tensor does not exist in both graphs.
+    """
+    asked = [_existing(name, before, after) for name in named]
+    if asked:
+        tensors = tuple(ref for ref in asked if ops.output_count(before[ref.node]) != 0)
+        ops_only = tuple(ref.node for ref in asked if ops.output_count(before[ref.node]) == 0)
+        return Fetches(tensors, _gradients(before, after, ops_only), ops_only)
+    wanted = tuple(name for name in targets if name in before and name in after)
+    applied = tuple(
+        name
+        for name, node in before.nodes.items()
+        if ops.is_optimizer_apply(node.op) and name in after
+    )
+    return Fetches(_losses(before, after), _gradients(before, after, applied), wanted or applied)
+
+
+def _existing(name: str, before: Graph, after: Graph) -> TensorRef:
+    ref = tensor_named(name)
+    for graph, which in ((before, "first"), (after, "second")):
+        if ref.node not in graph:
+            raise UsageError(f"There is no '{printable(name)}' in the {which} graph to fetch.")
+    return ref
+
+
+def tensor_named(name: str) -> TensorRef:
+    """``"a:1"`` or ``"a"`` as a tensor."""
+    head, colon, tail = name.rpartition(":")
+    return TensorRef(head, int(tail)) if colon and tail.isdigit() else TensorRef(name)
+
+
+def _gradients(before: Graph, after: Graph, applied: Iterable[str]) -> tuple[TensorRef, ...]:
+    """What the optimizer ops read beside variables and constants."""
+    found: dict[TensorRef, None] = {}
+    for name in applied:
+        node = before[name]
+        written = ops.mutates_ref_input(node.op)
+        for place, ref in enumerate(node.inputs):
+            source = before[ref.node]
+            dtype = ops.output_dtype(source, ref.index)
+            plain = dtype is not None and dtype.is_floating and not dtype.is_ref
+            if place not in written and plain and not ops.is_constant(source.op):
+                if ref.node in after and not _is_state(before, ref):
+                    found[ref] = None
+    return tuple(found)
+
+
+def _is_state(graph: Graph, ref: TensorRef) -> bool:
+    """Whether a tensor is a variable's value (the optimizer's slots and beta powers)."""
+    node = graph[ref.node]
+    return ops.is_variable(node.op) or ops.is_variable_read(node.op)
+
+
+def _losses(before: Graph, after: Graph) -> tuple[TensorRef, ...]:
+    """Forward results nobody reads, and what the gradient starts from: floating-point ends."""
+    gradient = {
+        name for name, node in before.nodes.items() if ops.is_gradient_op(node.op)
+    }
+    ends: dict[TensorRef, None] = {}
+    for name, node in before.nodes.items():
+        if name in gradient or name not in after or ops.is_stateful(node.op):
+            continue
+        readers = before.readers.get(name, ())
+        dtype = ops.output_dtype(node, 0)
+        if dtype is None or not dtype.is_floating or dtype.is_ref or not node.inputs:
+            continue
+        if not readers or (len(readers) == 1 and before[readers[0]].op == "ScalarSummary"):
+            ends[TensorRef(name)] = None
+    return tuple(ends)
+
+
+def ancestors(graph: Graph, starts: Iterable[str], fed: frozenset[str]) -> set[str]:
+    """All nodes that run for ``starts`` when ``fed`` are fed."""
+    seen = {name for name in starts if name in graph}
+    pending = list(seen)
+    while pending:
+        name = pending.pop()
+        if name in fed:
+            continue
+        node = graph[name]
+        for source in (*(ref.node for ref in node.inputs), *node.control_inputs):
+            if source not in seen:
+                seen.add(source)
+                pending.append(source)
+    return seen
+
+
+def make_feeds(
+    graph: Graph, shapes: Shapes, needed: Iterable[str], given: Mapping[str, Any], seed: int
+) -> dict[TensorRef, Any]:
+    """Values for every placeholder and input-pipeline output among ``needed``.
+
+    Floats are drawn from the standard normal distribution, integers from {0, 1} (valid for labels
+    of any classifier), from a generator seeded by ``seed``. Unknown dimensions are
+    :data:`UNKNOWN_DIM`.
+
+    Args:
+        given: by tensor name an array to feed, or a :class:`~graphrev.ir.Shape` to draw.
+
+    Raises:
+        VerificationError: a placeholder's type cannot be made up, or its rank is unknown.
+        UsageError: a given shape does not fit, or there is no such tensor.
+    """
+    import numpy as np
+
+    draw = np.random.default_rng(seed)
+    feeds: dict[TensorRef, Any] = {}
+    for name, value in given.items():
+        ref = tensor_named(name)
+        if ref.node not in graph:
+            raise UsageError(f"There is no tensor '{printable(name)}' to feed.")
+        if isinstance(value, Shape):
+            feeds[ref] = _drawn(draw, ref, _fitting(shapes, ref, value), shapes.dtype(ref))
+        else:
+            feeds[ref] = np.asarray(value)
+    for name in sorted(needed):
+        node = graph[name]
+        if node.op in ("Placeholder", "PlaceholderV2") or node.op in _SOURCES:
+            for index in range(ops.output_count(node) or 0):
+                ref = TensorRef(name, index)
+                if ref not in feeds:
+                    shape = shapes.of(ref)
+                    feeds[ref] = _drawn(draw, ref, shape, shapes.dtype(ref))
+    return feeds
+
+
+def _fitting(shapes: Shapes, ref: TensorRef, given: Shape) -> Shape:
+    static = shapes.of(ref)
+    if static.dims is not None and given.dims is not None:
+        fits = len(static.dims) == len(given.dims) and all(
+            a is None or b is None or a == b for a, b in zip(static.dims, given.dims)
+        )
+        if not fits:
+            raise UsageError(
+                f"Shape {_spelled(given)} does not fit '{printable(str(ref))}', whose shape is "
+                f"{_spelled(static)}."
+            )
+    return given
+
+
+def _spelled(shape: Shape) -> str:
+    if shape.dims is None:
+        return "unknown"
+    return "[" + ",".join("?" if dim is None else str(dim) for dim in shape.dims) + "]"
+
+
+def _drawn(draw: Any, ref: TensorRef, shape: Shape, dtype: DType | None) -> Any:
+    import numpy as np
+
+    name = printable(str(ref))
+    if shape.dims is None:
+        raise VerificationError(
+            f"The shape of '{name}' is unknown. Give it with --feed {ref.node}=SHAPE."
+        )
+    dims = tuple(UNKNOWN_DIM if dim is None else dim for dim in shape.dims)
+    if dtype is DType.BFLOAT16:
+        import ml_dtypes
+
+        return draw.standard_normal(dims).astype(ml_dtypes.bfloat16)
+    numpy_names = {DType.FLOAT: "float32", DType.DOUBLE: "float64", DType.HALF: "float16"}
+    if dtype in numpy_names:
+        return draw.standard_normal(dims).astype(numpy_names[dtype])
+    if dtype is DType.BOOL:
+        return draw.integers(0, 2, dims).astype(bool)
+    if dtype is DType.STRING:
+        return np.full(dims, b"", dtype=object) if math.prod(dims) else np.empty(dims, object)
+    if dtype is not None and dtype.byte_size is not None and not dtype.is_complex:
+        return draw.integers(0, 2, dims).astype(dtype.name.lower())
+    kind = dtype.name.lower() if dtype else "unknown type"
+    raise VerificationError(
+        f"No value can be made up for '{name}' ({kind}). "
+        "Fetch something that does not need it (--fetch NAME), or feed it from Python."
+    )

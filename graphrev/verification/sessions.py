@@ -1,0 +1,175 @@
+"""Runs one graph in a session: variables loaded, one step, everything read back.
+
+A private copy is run. Its unseeded random ops get fixed seeds, the same in both graphs, and assign
+ops of its own load the variables; nothing of this reaches the caller's graph or files.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from graphrev.analysis import ops
+from graphrev.errors import VerificationError, printable
+from graphrev.io.graph_defs import encode_graph
+from graphrev.ir import DType, Graph, Node, Shape, TensorRef
+
+_REPLACED = "_graphrev_replaces"
+
+
+def seeded(graph: Graph) -> Graph:
+    """The graph with fixed seeds in its random ops; equal names get equal seeds."""
+    changed: dict[str, Node] = {}
+    for name, node in graph.nodes.items():
+        if ops.is_random(node.op) and "seed" in node.attrs and "seed2" in node.attrs:
+            number = zlib.crc32(name.encode()) & 0x7FFFFFFF
+            node = node.with_attr("seed", 20).with_attr("seed2", number or 1)
+        changed[name] = node
+    return Graph(
+        MappingProxyType(changed),
+        graph.functions,
+        graph.versions,
+        graph.extra,
+        graph.library_extra,
+    )
+
+
+def replaced_random_ops(graph: Graph) -> dict[str, str]:
+    """By original name, the stateless op that took a random op's place."""
+    found: dict[str, str] = {}
+    for name, node in graph.nodes.items():
+        original = node.attrs.get(_REPLACED)
+        if isinstance(original, bytes):
+            found[original.decode()] = name
+    return found
+
+
+class Runner:
+    """A session on a private copy of a graph.
+
+    Args:
+        graph: the graph.
+        which: what to call it in messages.
+    """
+
+    def __init__(self, graph: Graph, which: str) -> None:
+        import tensorflow as tf
+
+        self._tf: Any = tf.compat.v1
+        self._which = which
+        self._graph: Any = self._tf.Graph()
+        definition = self._tf.GraphDef.FromString(encode_graph(seeded(graph)))
+        for node in definition.node:
+            node.device = ""
+        with self._graph.as_default():
+            try:
+                tf.import_graph_def(definition, name="")
+            except ValueError as error:
+                raise VerificationError(
+                    f"TensorFlow refuses the {which} graph: {printable(str(error), 400)}"
+                ) from None
+        self._variables = {
+            name: node for name, node in graph.nodes.items() if ops.is_variable(node.op)
+        }
+        self._source = graph
+        self._loaders: dict[str, tuple[Any, Any]] = {}
+        self._readers: dict[str, Any] = {}
+        with self._graph.as_default():
+            for name, node in self._variables.items():
+                self._add_access(name, node)
+        config = self._tf.ConfigProto(allow_soft_placement=True)
+        self._session: Any = self._tf.Session(graph=self._graph, config=config)
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def _add_access(self, name: str, node: Node) -> None:
+        """Adds a way to load and to read a variable."""
+        raw, dtype, shape = self._tf.raw_ops, node.attrs.get("dtype"), node.attrs.get("shape")
+        if not isinstance(dtype, DType) or not isinstance(shape, Shape):
+            return
+        tensor = self._graph.get_operation_by_name(name).outputs[0]
+        value = self._tf.placeholder(int(dtype), shape.dims)
+        if node.op == "VarHandleOp":
+            load = raw.AssignVariableOp(resource=tensor, value=value)
+            self._readers[name] = raw.ReadVariableOp(resource=tensor, dtype=int(dtype))
+        else:
+            load = raw.Assign(ref=tensor, value=value, validate_shape=False).op
+            self._readers[name] = self._tf.identity(tensor)
+        self._loaders[name] = (value, load)
+
+    def initial_values(self) -> dict[str, Any]:
+        """The variables' values as the graph's own initializers make them.
+
+        A variable whose initializer is missing or fails is left out.
+        """
+        values: dict[str, Any] = {}
+        for name, tensor in _initializers(self._source, self._variables).items():
+            try:
+                source = self._graph.get_operation_by_name(tensor.node).outputs[tensor.index]
+                values[name] = self._session.run(source)
+            except self._tf.errors.OpError:
+                continue
+        return values
+
+    def load(self, values: Mapping[str, Any]) -> None:
+        """Gives the variables their values; a variable of another name is ignored."""
+        feeds: dict[Any, Any] = {}
+        loads: list[Any] = []
+        for name, value in values.items():
+            if name in self._loaders:
+                placeholder, load = self._loaders[name]
+                feeds[placeholder] = value
+                loads.append(load)
+        self.run_raw(loads, feeds)
+
+    def variables(self) -> dict[str, Any]:
+        """The variables' present values."""
+        found = {n: r for n, r in self._readers.items() if n in self._loaders}
+        return dict(zip(found, self.run_raw(list(found.values()), {})))
+
+    def run(
+        self, tensors: Iterable[TensorRef], targets: Iterable[str], feeds: Mapping[TensorRef, Any]
+    ) -> list[Any]:
+        """One step: the values of ``tensors`` while ``targets`` run too.
+
+        Raises:
+            VerificationError: TensorFlow refuses or fails.
+        """
+        fetched = [self._tensor(ref) for ref in tensors]
+        operations = [self._graph.get_operation_by_name(name) for name in targets]
+        fed = {self._tensor(ref): value for ref, value in feeds.items()}
+        return self.run_raw([*fetched, *operations], fed)[: len(fetched)]
+
+    def run_raw(self, fetched: list[Any], feeds: Mapping[Any, Any]) -> list[Any]:
+        """Runs live tensors and operations of the private copy."""
+        try:
+            return self._session.run(fetched, dict(feeds)) if fetched else []
+        except (self._tf.errors.OpError, ValueError, TypeError) as error:
+            message = getattr(error, "message", str(error)).strip().splitlines()
+            raise VerificationError(
+                f"The {self._which} graph cannot be run: {printable(message[0], 300)} "
+                "Give fitting feeds with --feed NAME=SHAPE, variables with --checkpoint PREFIX, or "
+                "other fetches with --fetch NAME."
+            ) from None
+
+    def _tensor(self, ref: TensorRef) -> Any:
+        return self._graph.get_operation_by_name(ref.node).outputs[ref.index]
+
+
+def _initializers(graph: Graph, variables: Mapping[str, Node]) -> dict[str, TensorRef]:
+    """For each variable the tensor its first plain Assign stores, where that needs no feed."""
+    found: dict[str, TensorRef] = {}
+    for node in graph.nodes.values():
+        if node.op in ("Assign", "AssignVariableOp") and len(node.inputs) == 2:
+            target, value = node.inputs
+            source = graph[value.node].op
+            restored = source.startswith("Restore")
+            if target.node in variables and target.node not in found and not restored:
+                found[target.node] = value
+    return found
