@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphrev.analysis import ops
+from graphrev.analysis.order import descendant_labels
 from graphrev.analysis.shapes import Shapes
 from graphrev.errors import UsageError, VerificationError, printable
-from graphrev.ir import DType, Graph, Shape, TensorRef
+from graphrev.ir import DType, Graph, Node, Shape, TensorRef
 
 _SOURCES = frozenset({"IteratorGetNext", "IteratorGetNextSync"})
 UNKNOWN_DIM = 4
@@ -89,21 +90,25 @@ def _is_state(graph: Graph, ref: TensorRef) -> bool:
 
 
 def _losses(before: Graph, after: Graph) -> tuple[TensorRef, ...]:
-    """Forward results nobody reads, and what the gradient starts from: floating-point ends."""
-    gradient = {
-        name for name, node in before.nodes.items() if ops.is_gradient_op(node.op)
-    }
-    ends: dict[TensorRef, None] = {}
-    for name, node in before.nodes.items():
-        if name in gradient or name not in after or ops.is_stateful(node.op):
+    """Forward results nobody reads (or only a summary does): floating-point ends."""
+    index = before.index
+    seeds = [i for i, n in enumerate(before.nodes.values()) if ops.is_gradient_op(n.op)]
+    backward = descendant_labels(index, [seeds], control=False)
+    ends: list[TensorRef] = []
+    for number, (name, node) in enumerate(before.nodes.items()):
+        if backward[number] or name not in after or not _is_forward_value(node):
             continue
-        readers = before.readers.get(name, ())
-        dtype = ops.output_dtype(node, 0)
-        if dtype is None or not dtype.is_floating or dtype.is_ref or not node.inputs:
-            continue
-        if not readers or (len(readers) == 1 and before[readers[0]].op == "ScalarSummary"):
-            ends[TensorRef(name)] = None
+        readers = [before[reader] for reader in before.readers.get(name, ())]
+        if all(reader.op == "ScalarSummary" for reader in readers):
+            ends.append(TensorRef(name))
     return tuple(ends)
+
+
+def _is_forward_value(node: Node) -> bool:
+    dtype = ops.output_dtype(node, 0)
+    if dtype is None or not dtype.is_floating or dtype.is_ref or not node.inputs:
+        return False
+    return not ops.is_stateful(node.op) and not ops.is_aliasing(node.op)
 
 
 def ancestors(graph: Graph, starts: Iterable[str], fed: frozenset[str]) -> set[str]:

@@ -1,0 +1,5 @@
+"""``python -m graphrev``."""
+
+from graphrev.cli import main
+
+main()

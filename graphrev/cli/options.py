@@ -1,0 +1,65 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from graphrev.errors import UsageError, printable
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+feed_option = click.option(
+    "--feed",
+    "feeds",
+    multiple=True,
+    metavar="NAME=SHAPE",
+    help="Shape of what is fed, e.g. x=64,32,32,3 (repeatable).",
+)
+pass_option = click.option(
+    "-p",
+    "--pass",
+    "passes",
+    multiple=True,
+    metavar="PASS",
+    help="A pass, e.g. reversible or 'reversible{detect=structural}' (repeatable).",
+)
+
+
+def parse_feeds(feeds: tuple[str, ...]) -> dict[str, tuple[int | None, ...]]:
+    """``NAME=SHAPE`` options as shapes by name; sizes are separated by commas or x.
+
+    Raises:
+        UsageError: an option has another form.
+    """
+    found: dict[str, tuple[int | None, ...]] = {}
+    for feed in feeds:
+        name, equals, spelled = feed.rpartition("=")
+        inner = spelled.strip().strip("[]()")
+        parts = [part.strip() for part in inner.replace("x", ",").split(",") if part.strip()]
+        valid = all(part.isascii() and part.isdigit() for part in parts)
+        if not equals or not name or not valid:
+            raise UsageError(
+                f"--feed '{printable(feed)}' is not NAME=SHAPE. Write --feed x=64,32,32,3 "
+                "(nothing after '=' for a scalar)."
+            )
+        found[name] = tuple(int(part) for part in parts)
+    return found
+
+
+def print_json(data: Any) -> None:
+    """Prints plain data as JSON, keys in the order they were made; hostile text is escaped."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=True))
+
+
+def load_with_progress(path: str, stages: Any) -> Any:
+    """Loads a model, showing how much was read."""
+    from graphrev.io import files
+
+    stages(f"reading {printable(Path(path).name)}")
+    return files.load(path, stages.advance)
