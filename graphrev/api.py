@@ -12,6 +12,7 @@ from graphrev.analysis import ops
 from graphrev.edits import EditLog
 from graphrev.errors import InvalidGraphError, UsageError
 from graphrev.io import Format, Model, decode, encode_graph, files
+from graphrev.io.protos import tensorflow_core
 from graphrev.ir import Graph, Shape
 from graphrev.ir import verify as structure
 from graphrev.passes import REGISTRY
@@ -48,8 +49,7 @@ class Rewritten:
     @property
     def graph_def(self) -> Any:
         """The graph as a ``tf.compat.v1.GraphDef`` (imports TensorFlow)."""
-        from tensorflow.core.framework import graph_pb2
-
+        graph_pb2 = tensorflow_core("framework.graph_pb2")
         return graph_pb2.GraphDef.FromString(encode_graph(self.model.graph))
 
     @property
@@ -59,15 +59,13 @@ class Rewritten:
         Raises:
             UsageError: the input was a bare graph.
         """
-        from tensorflow.core.protobuf import meta_graph_pb2
-
         if self.model.envelope is None:
             raise UsageError(
                 f"{self.model.source} was no MetaGraphDef, so there is none to return. Use "
                 ".graph_def, or rewrite the .meta file."
             )
         data = self.model.envelope.encode(encode_graph(self.model.graph))
-        return meta_graph_pb2.MetaGraphDef.FromString(data)
+        return tensorflow_core("protobuf.meta_graph_pb2").MetaGraphDef.FromString(data)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Writes the result, whole or not at all.

@@ -26,8 +26,10 @@ def rewritten(*passes: str | Pass[Any]) -> Callable[[BuilderT], BuilderT]:
         UsageError: there is no such pass or option; TensorFlow runs eagerly.
         LiveGraphError: the graph cannot be changed any more.
     """
-    if len(passes) == 1 and callable(passes[0]) and not isinstance(passes[0], str | Pass):
-        return rewritten()(passes[0])
+    bare: Any = passes[0] if len(passes) == 1 else None
+    if callable(bare) and not isinstance(bare, Pass):
+        decorated: Any = rewritten()(cast(Any, bare))
+        return decorated
     chosen = parse_passes(passes or ("reversible",))
 
     def decorate(builder: BuilderT) -> BuilderT:

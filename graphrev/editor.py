@@ -8,7 +8,7 @@ plus one shallow copy of the node table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
@@ -68,7 +68,7 @@ class GraphEditor:
             raise EditError(f"There is no node '{name}' to edit.") from None
 
     @contextmanager
-    def because(self, subject: str, reason: str) -> Iterator[None]:
+    def because(self, subject: str, reason: str) -> Generator[None]:
         """Edits made inside are logged with this subject and reason."""
         outer = self._cause
         self._cause = Cause(outer.pass_name, subject, reason)

@@ -5,16 +5,17 @@ They are node attributes, so they survive saving and importing, and TensorFlow i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from graphrev.errors import UsageError
+from graphrev.io.protos import tensorflow_core
 from graphrev.ir.marks import NO_REWRITE_ATTR, PAIR_ATTR, ROLES, PairMark
 
 
 @contextmanager
-def residual_pair(name: str | None = None) -> Iterator[None]:
+def residual_pair(name: str | None = None) -> Generator[None]:
     """Marks a residual pair: ``y1 = x1 + f(x2); y2 = x2 + g(y1)`` is built inside.
 
     Several pairs may be built in one ``with``; everything inside belongs to the mark.
@@ -49,7 +50,7 @@ def mark_residual_pair(x1: Any, x2: Any, y1: Any, y2: Any, name: str | None = No
 
 
 @contextmanager
-def no_rewrite() -> Iterator[None]:
+def no_rewrite() -> Generator[None]:
     """What is built inside is left alone by every pass."""
     with _attribute(_default_graph(), NO_REWRITE_ATTR, flag=True):
         yield
@@ -84,28 +85,21 @@ def _unique(graph: Any, name: str) -> str:
 @contextmanager
 def _attribute(
     graph: Any, key: str, *, list_: list[bytes] | None = None, flag: bool | None = None
-) -> Iterator[None]:
+) -> Generator[None]:
     """Every op built inside gets attribute ``key``; an outer mark of the same key is kept."""
-    from tensorflow.core.framework import attr_value_pb2
-
-    value: Any = attr_value_pb2.AttrValue()
+    value: Any = tensorflow_core("framework.attr_value_pb2").AttrValue()
     if list_ is not None:
         outer = graph._attr_scope_map.get(key)
         value.list.s.extend([*(outer.list.s if outer is not None else ()), *list_])
     else:
         value.b = bool(flag)
-    with ExitStack() as stack:
-        stack.enter_context(graph._attr_scope({key: value}))
+    with graph._attr_scope({key: value}):
         yield
 
 
 def _append(operation: Any, mark: bytes) -> None:
-    from tensorflow.core.framework import attr_value_pb2
-
-    value: Any = attr_value_pb2.AttrValue()
-    try:
+    value: Any = tensorflow_core("framework.attr_value_pb2").AttrValue()
+    with suppress(ValueError):
         value.list.s.extend(operation.get_attr(PAIR_ATTR))
-    except ValueError:
-        pass
     value.list.s.append(mark)
     operation._set_attr(PAIR_ATTR, value)

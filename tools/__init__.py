@@ -1,0 +1,1 @@
+"""Workshops and launchers; nothing here is imported by graphrev."""

@@ -1,0 +1,1 @@
+"""Facts: pure functions of a graph."""

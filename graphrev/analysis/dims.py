@@ -87,7 +87,7 @@ def _broadcast_dim(a: Dim, b: Dim) -> Dim:
 
 
 def window(size: Dim, kernel: Dim, stride: int, dilation: int, padding: bytes) -> Dim:
-    """Output size of a convolution or pooling along one axis (core/framework/common_shape_fns.cc)."""
+    """Output size of a sliding window along one axis (core/framework/common_shape_fns.cc)."""
     if padding == b"SAME":
         if stride == 1:
             return size

@@ -84,9 +84,7 @@ def training_targets(graph: Graph) -> tuple[str, ...]:
     read = {ref.node for n in graph.nodes.values() for ref in n.inputs}
     read.update(source for n in graph.nodes.values() for source in n.control_inputs)
     aside = ("SaveV2", "Save", "RestoreV2", "Restore", "Assign", "AssignVariableOp", "NoOp")
-    return tuple(
-        name for name, n in graph.nodes.items() if name not in read and n.op not in aside
-    )
+    return tuple(name for name, n in graph.nodes.items() if name not in read and n.op not in aside)
 
 
 def _needed(graph: Graph, fetches: Iterable[str], fed: frozenset[str]) -> set[str]:

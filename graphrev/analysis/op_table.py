@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -47,7 +47,7 @@ class OpFacts:
     defaults: Mapping[str, int]
 
 
-@lru_cache(maxsize=None)
+@cache
 def lookup(op: str) -> OpFacts | None:
     """The facts of an op type; ``None`` when neither TensorFlow 1.15 nor 2.21 knows it."""
     entry = _table().get(op)

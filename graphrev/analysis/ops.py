@@ -1,4 +1,4 @@
-"""What an op is: stateful, random, a variable, an alias, a gradient; how many outputs, of which type.
+"""What an op is (stateful, random, a variable, an alias, a gradient) and what it puts out.
 
 Everything is decided by the op's *type*, never by a node's name. An op that neither TensorFlow 1.15
 nor 2.21 knows is taken for stateful and opaque.
@@ -103,13 +103,16 @@ _ALIASES = frozenset(
 """Output 0 may share the buffer of input 0 (IdentityN, Switch and Merge: of some input)."""
 
 _FORWARDING = frozenset(
-    "Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh BiasAdd Ceil Cos Cosh Div DivNoNan "
-    "Elu EluGrad Erf Erfc Exp Expm1 Floor FloorDiv FloorMod Inv InvGrad LeakyRelu LeakyReluGrad "
-    "Lgamma Log Log1p LogicalAnd LogicalNot LogicalOr Maximum Minimum Mod Mul MulNoNan Neg OnesLike "
-    "Pow RealDiv Reciprocal ReciprocalGrad Relu Relu6 Relu6Grad ReluGrad Rint Round Rsqrt RsqrtGrad "
-    "Selu SeluGrad Sigmoid SigmoidGrad Sign Sin Sinh Softmax Softplus SoftplusGrad Softsign "
-    "SoftsignGrad Sqrt SqrtGrad Square SquaredDifference Sub Tan Tanh TanhGrad TruncateDiv "
-    "TruncateMod Xdivy Xlogy ZerosLike ClipByValue".split()
+    (
+        "Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh BiasAdd Ceil Cos Cosh Div "
+        "DivNoNan Elu EluGrad Erf Erfc Exp Expm1 Floor FloorDiv FloorMod Inv InvGrad LeakyRelu "
+        "LeakyReluGrad Lgamma Log Log1p LogicalAnd LogicalNot LogicalOr Maximum Minimum Mod Mul "
+        "MulNoNan Neg OnesLike Pow RealDiv Reciprocal ReciprocalGrad Relu Relu6 Relu6Grad "
+        "ReluGrad Rint Round Rsqrt RsqrtGrad Selu SeluGrad Sigmoid SigmoidGrad Sign Sin Sinh "
+        "Softmax Softplus SoftplusGrad Softsign SoftsignGrad Sqrt SqrtGrad Square "
+        "SquaredDifference Sub Tan Tanh TanhGrad TruncateDiv TruncateMod Xdivy Xlogy ZerosLike "
+        "ClipByValue"
+    ).split()
 )
 """The output may take over an input's buffer that nobody else reads (OpKernelContext,
 ``forward_input_or_allocate_output``)."""
@@ -164,7 +167,7 @@ def is_random(op: str) -> bool:
 
 
 def stateless_twin(op: str) -> str | None:
-    """The op that draws the same kind of numbers from a seed input; ``None`` where TF 1.15 has none."""
+    """The op that draws the same kind of numbers from a seed; ``None`` where TF 1.15 has none."""
     return _STATELESS_TWINS.get(op)
 
 
@@ -194,7 +197,7 @@ def is_gradient_op(op: str) -> bool:
 
 
 def is_optimizer_apply(op: str) -> bool:
-    """Whether the op applies an optimizer's step (``ApplyMomentum``, ``ResourceSparseApplyAdam``)."""
+    """Whether the op applies an optimizer's step (``ApplyMomentum``, ``ResourceApplyAdam``)."""
     return _OPTIMIZER.fullmatch(op) is not None
 
 

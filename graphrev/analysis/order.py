@@ -50,7 +50,7 @@ def descendant_labels(
 def ancestor_labels(
     index: GraphIndex, seeds: Sequence[Iterable[int]], *, control: bool
 ) -> list[int]:
-    """For each node a label whose bit ``k`` says that it is in ``seeds[k]``, or they depend on it."""
+    """For each node a label whose bit ``k`` says that ``seeds[k]`` holds it or depends on it."""
     labels = _seeded(index, seeds)
     data, waits = index.data_inputs, index.control_inputs
     for number in reversed(index.order):

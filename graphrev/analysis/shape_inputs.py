@@ -11,11 +11,16 @@ from graphrev.ir import Graph, Node, Shape, TensorRef
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """Shapes and small integer values found so far."""
+    """Shapes and small integer values found so far.
+
+    ``unstable`` are the loop variables (by their Merge) whose shape changes from one iteration to
+    the next.
+    """
 
     graph: Graph
     found: Mapping[str, tuple[Dims, ...]]
     values: Mapping[TensorRef, tuple[Dim, ...]]
+    unstable: frozenset[str] = frozenset()
 
     def dims(self, node: Node, position: int = 0) -> Dims:
         """The shape of input ``position``; ``None`` when unknown or absent."""

@@ -16,6 +16,7 @@ from graphrev.ir import Node, TensorValue
 
 __all__ = ["Inputs", "output_shapes"]
 
+LOOP_OPS = frozenset({"NextIteration", "RefNextIteration"})
 Rule = Callable[[Inputs, Node], "tuple[Dims, ...]"]
 
 
@@ -265,9 +266,11 @@ def _switch(known: Inputs, node: Node) -> tuple[Dims, ...]:
 
 
 def _merge(known: Inputs, node: Node) -> tuple[Dims, ...]:
+    """A loop variable has the shape it enters with, unless that was found not to hold."""
+    if any(known.graph[ref.node].op in LOOP_OPS for ref in node.inputs):
+        return (None if node.name in known.unstable else known.dims(node), ())
     shapes = {known.dims(node, i) for i in range(len(node.inputs))}
-    loop = any(known.graph[ref.node].op == "NextIteration" for ref in node.inputs)
-    return (None if loop or len(shapes) != 1 else shapes.pop(), ())
+    return (shapes.pop() if len(shapes) == 1 else None, ())
 
 
 def _gradient_args(known: Inputs, node: Node) -> tuple[Dims, ...]:
@@ -287,30 +290,31 @@ def _assign_resource(known: Inputs, node: Node) -> tuple[Dims, ...]:
 
 
 _SAME = (
-    "Identity StopGradient PreventGradient Snapshot Cast CheckNumerics ZerosLike OnesLike Softmax "
-    "LogSoftmax ClipByValue InvertPermutation Enter Exit NextIteration RefEnter RefExit RefIdentity "
-    "RefNextIteration Reverse ReverseV2 ReverseSequence Cumsum Cumprod Assign AssignAdd AssignSub "
-    "ScatterUpdate ScatterAdd ScatterSub IsNan IsInf IsFinite Bitcast DebugIdentity EnsureShape "
-    "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Erf Erfc Exp Expm1 Floor Inv Lgamma Log "
-    "Log1p LogicalNot Neg Reciprocal Relu Relu6 LeakyRelu Elu Selu Rint Round Rsqrt Sigmoid Sign "
-    "Sin Sinh Softplus Softsign Sqrt Square Tan Tanh ReluGrad Relu6Grad LeakyReluGrad EluGrad "
-    "SeluGrad SigmoidGrad TanhGrad SoftplusGrad SoftsignGrad SqrtGrad RsqrtGrad ReciprocalGrad "
-    "InvGrad PlaceholderWithDefault BiasAdd RandomShuffle FakeQuantWithMinMaxArgs"
+    "Identity StopGradient PreventGradient Snapshot Cast CheckNumerics ZerosLike OnesLike "
+    "Softmax LogSoftmax ClipByValue InvertPermutation Enter Exit NextIteration RefEnter "
+    "RefExit RefIdentity RefNextIteration Reverse ReverseV2 ReverseSequence Cumsum Cumprod "
+    "Assign AssignAdd AssignSub ScatterUpdate ScatterAdd ScatterSub IsNan IsInf IsFinite "
+    "Bitcast DebugIdentity EnsureShape Abs Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Erf "
+    "Erfc Exp Expm1 Floor Inv Lgamma Log Log1p LogicalNot Neg Reciprocal Relu Relu6 LeakyRelu "
+    "Elu Selu Rint Round Rsqrt Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Square Tan Tanh "
+    "ReluGrad Relu6Grad LeakyReluGrad EluGrad SeluGrad SigmoidGrad TanhGrad SoftplusGrad "
+    "SoftsignGrad SqrtGrad RsqrtGrad ReciprocalGrad InvGrad PlaceholderWithDefault BiasAdd "
+    "RandomShuffle FakeQuantWithMinMaxArgs"
 ).split()
 _BINARY = (
-    "Add AddV2 Sub Mul Div RealDiv DivNoNan FloorDiv TruncateDiv Mod FloorMod TruncateMod Maximum "
-    "Minimum Pow SquaredDifference Atan2 Xdivy Xlogy MulNoNan Less LessEqual Greater GreaterEqual "
-    "Equal NotEqual LogicalAnd LogicalOr ApproximateEqual SelectV2"
+    "Add AddV2 Sub Mul Div RealDiv DivNoNan FloorDiv TruncateDiv Mod FloorMod TruncateMod "
+    "Maximum Minimum Pow SquaredDifference Atan2 Xdivy Xlogy MulNoNan Less LessEqual Greater "
+    "GreaterEqual Equal NotEqual LogicalAnd LogicalOr ApproximateEqual SelectV2"
 ).split()
-_REDUCTIONS = "Sum Mean Prod Max Min All Any EuclideanNorm".split()
+_REDUCTIONS = ("Sum Mean Prod Max Min All Any EuclideanNorm").split()
 _SCALARS = (
-    "Size Rank L2Loss LoopCond IsVariableInitialized VarIsInitializedOp VarHandleOp ScalarSummary "
-    "HistogramSummary MergeSummary ControlTrigger"
+    "Size Rank L2Loss LoopCond IsVariableInitialized VarIsInitializedOp VarHandleOp "
+    "ScalarSummary HistogramSummary MergeSummary ControlTrigger"
 ).split()
 _RANDOM = (
-    "RandomUniform RandomStandardNormal TruncatedNormal RandomUniformInt StatelessRandomUniform "
-    "StatelessRandomNormal StatelessTruncatedNormal StatelessRandomUniformInt "
-    "ParameterizedTruncatedNormal Fill"
+    "RandomUniform RandomStandardNormal TruncatedNormal RandomUniformInt "
+    "StatelessRandomUniform StatelessRandomNormal StatelessTruncatedNormal "
+    "StatelessRandomUniformInt ParameterizedTruncatedNormal Fill"
 ).split()
 
 _RULES: dict[str, Rule] = {

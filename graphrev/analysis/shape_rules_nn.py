@@ -118,8 +118,12 @@ def _space_to_depth(known: Inputs, node: Node) -> tuple[Dims, ...]:
         return (None,)
     batch, height, width, depth = dims
     return (
-        (batch, quotient((height,), (block,)), quotient((width,), (block,)),
-         product((depth, block * block))),
+        (
+            batch,
+            quotient((height,), (block,)),
+            quotient((width,), (block,)),
+            product((depth, block * block)),
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """Static shapes of every tensor, inferred from placeholders, constants and variables.
 
-One sweep in topological order. Rules live in :mod:`graphrev.analysis.shape_rules` (shapes) and
+One sweep in topological order, and another where a loop's variable turns out to change its
+shape. Rules live in :mod:`graphrev.analysis.shape_rules` (shapes) and
 :mod:`graphrev.analysis.shape_values` (small integer tensors that hold shapes, followed as far as
 they are known). What no rule knows falls back on the ``_output_shapes`` attribute, then on
 "unknown". Shapes do not cross function calls.
@@ -15,7 +16,7 @@ from graphrev.analysis import dims as sizes
 from graphrev.analysis.dims import Dim, Dims
 from graphrev.analysis.ops import output_count, output_dtype
 from graphrev.analysis.order import topological
-from graphrev.analysis.shape_rules import Inputs, output_shapes
+from graphrev.analysis.shape_rules import LOOP_OPS, Inputs, output_shapes
 from graphrev.analysis.shape_values import Value, output_value
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
 
@@ -62,10 +63,37 @@ def infer_shapes(graph: Graph, feeds: Mapping[str, Shape] | None = None) -> Shap
         graph: a verified graph.
         feeds: shapes of what will be fed, by node name (output 0).
     """
+    unstable: frozenset[str] = frozenset()
+    while True:
+        shapes = _sweep(graph, feeds or {}, unstable)
+        changing = _changing(shapes) - unstable
+        if not changing:
+            return shapes
+        unstable |= changing
+
+
+def _changing(shapes: Shapes) -> frozenset[str]:
+    """Loop variables that leave an iteration with another shape than they entered with.
+
+    Each sweep finds at least one more or is the last; a shape that depends on an unstable one is
+    unknown, so two or three sweeps settle any loop.
+    """
+    found: set[str] = set()
+    for name, node in shapes.graph.nodes.items():
+        if node.op not in ("Merge", "RefMerge") or len(node.inputs) != 2:
+            continue
+        back = node.inputs[1]
+        entered = shapes.dims(TensorRef(name))
+        if shapes.graph[back.node].op in LOOP_OPS and entered is not None:
+            if sizes.same(entered, shapes.dims(back)) is not True:
+                found.add(name)
+    return frozenset(found)
+
+
+def _sweep(graph: Graph, fed: Mapping[str, Shape], unstable: frozenset[str]) -> Shapes:
     found: dict[str, tuple[Dims, ...]] = {}
     values: dict[TensorRef, Value] = {}
-    known = Inputs(graph, found, values)
-    fed = feeds or {}
+    known = Inputs(graph, found, values, unstable)
     for name in topological(graph):
         node = graph[name]
         if name in fed:

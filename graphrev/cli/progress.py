@@ -40,6 +40,7 @@ class Stages:
                 self._display.stop()
 
     def __call__(self, phrase: str) -> None:
+        """Begins a stage."""
         with self._lock:
             self._phrase, self._done = phrase, None
             self._update()

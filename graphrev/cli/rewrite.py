@@ -79,7 +79,9 @@ def _check(
     from graphrev.io.writing import check_target
 
     if not any_pass:
-        raise UsageError("Name at least one pass, e.g. -p reversible. 'graphrev passes' lists them.")
+        raise UsageError(
+            "Name at least one pass, e.g. -p reversible. 'graphrev passes' lists them."
+        )
     if output is None and not dry_run:
         raise UsageError("Say where to write with -o OUT, or use --dry-run.")
     if report is not None and Path(report).suffix != ".json":
@@ -112,9 +114,7 @@ def _write_report(path: Path, report: Any) -> None:
     write_file(path, (json.dumps(report.to_json(), indent=2) + "\n").encode())
 
 
-def _tell(
-    report: Any, data: Any, output: str | None, *, dry_run: bool, failed: bool
-) -> None:
+def _tell(report: Any, data: Any, output: str | None, *, dry_run: bool, failed: bool) -> None:
     if data is not None:
         print_json(data)
         return

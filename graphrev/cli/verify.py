@@ -12,7 +12,9 @@ from graphrev.cli.progress import Stages
 @click.argument("before", metavar="BEFORE")
 @click.argument("after", metavar="AFTER")
 @feed_option
-@click.option("--fetch", "fetches", multiple=True, metavar="NAME", help="Compare this (repeatable).")
+@click.option(
+    "--fetch", "fetches", multiple=True, metavar="NAME", help="Compare this (repeatable)."
+)
 @click.option("--checkpoint", metavar="PREFIX", help="Read the variables from this checkpoint.")
 @click.option("--rtol", type=float, help="Allowed relative L2 error.")
 @click.option("--atol", type=float, help="Allowed absolute error (root mean square).")

@@ -160,13 +160,10 @@ def encode_attr(value: AttrValue) -> bytes:
 
 
 def _encode_scalar(value: AttrScalar) -> bytes:
+    if isinstance(value, int):
+        field = _TYPE if isinstance(value, DType) else _B if isinstance(value, bool) else _I
+        return wire.number_field(field, int(value))
     match value:
-        case DType():
-            return wire.number_field(_TYPE, int(value))
-        case bool():
-            return wire.number_field(_B, int(value))
-        case int():
-            return wire.number_field(_I, value)
         case float():
             return wire.float_field(_F, value)
         case bytes():

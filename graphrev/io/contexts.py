@@ -61,9 +61,7 @@ def updated_context(
     return b"".join(parts)
 
 
-def _values(
-    raw: bytes, copies: Sequence[tuple[str, str]], renamed: Mapping[str, str]
-) -> bytes:
+def _values(raw: bytes, copies: Sequence[tuple[str, str]], renamed: Mapping[str, str]) -> bytes:
     """A ValuesDef: ``values`` (1) lists tensors, ``external_values`` (2) maps inner to outer."""
     listed = [wire.text(value) for number, _, value in wire.fields(raw) if number == 1]
     outputs: dict[str, list[str]] = {}
@@ -71,14 +69,14 @@ def _values(
         node, _, index = value.partition(":")
         outputs.setdefault(node, []).append(index)
     for original, copy in copies:
-        listed.extend(
-            f"{copy}:{index}" if index else copy for index in outputs.get(original, ())
-        )
+        listed.extend(f"{copy}:{index}" if index else copy for index in outputs.get(original, ()))
     parts = [wire.bytes_field(1, renamed_tensor(v, renamed).encode("utf-8")) for v in listed]
     for number, kind, value in wire.fields(raw):
         if number == 2:
-            entry = [(n, renamed_tensor(wire.text(v), renamed)) for n, _, v in wire.fields(
-                wire.chunk(value))]
+            entry = [
+                (n, renamed_tensor(wire.text(v), renamed))
+                for n, _, v in wire.fields(wire.chunk(value))
+            ]
             inner = b"".join(wire.bytes_field(n, text.encode("utf-8")) for n, text in entry)
             parts.append(wire.bytes_field(2, inner))
         elif number != 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -156,7 +156,7 @@ def _not_empty(graph: Graph, source: str) -> Graph:
 
 
 @contextmanager
-def _readable(source: str, kind: str, data: bytes) -> Iterator[None]:
+def _readable(source: str, kind: str, data: bytes) -> Generator[None]:
     """Turns a wire-format error into a message about the file."""
     try:
         yield
@@ -240,12 +240,13 @@ def _sized(data: bytes, target: Path) -> bytes:
 
 
 def _save_folder(model: Model, target: Path) -> None:
-    assert model.envelope is not None and model.frame is not None
-    meta = model.envelope.encode(encode_graph(model.graph))
-    data = _sized(saved_models.encode_saved_model(meta, model.frame), target)
+    envelope, frame = model.envelope, model.frame
+    assert envelope is not None and frame is not None
+    meta = envelope.encode(encode_graph(model.graph))
+    data = _sized(saved_models.encode_saved_model(meta, frame), target)
 
     def fill(folder: Path) -> None:
-        saved_models.copy_companions(model.frame, folder)
+        saved_models.copy_companions(frame, folder)
         (folder / "saved_model.pb").write_bytes(data)
 
     write_folder(target, fill)

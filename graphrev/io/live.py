@@ -30,6 +30,7 @@ from graphrev.errors import LiveGraphError, printable
 from graphrev.io.attr_values import encode_attr
 from graphrev.io.graph_defs import decode_graph
 from graphrev.io.node_defs import encode_node, spell_tensor
+from graphrev.io.protos import tensorflow_core
 from graphrev.ir import Graph, Node, TensorRef
 
 _RUN: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -133,9 +134,13 @@ def _import(tf_graph: Any, added: dict[str, Node]) -> None:
             if source not in added:
                 outside[f"^{source}"] = tf_graph.get_operation_by_name(source)
     definition.versions.CopyFrom(tf_graph.graph_def_versions)
-    with tf_graph.as_default(), tf_graph.control_dependencies(None), tf_graph.name_scope(None):
-        with tf_graph.device(None):
-            tf.import_graph_def(definition, input_map=outside, name="")
+    with (
+        tf_graph.as_default(),
+        tf_graph.control_dependencies(None),
+        tf_graph.name_scope(None),
+        tf_graph.device(None),
+    ):
+        tf.import_graph_def(definition, input_map=outside, name="")
     for name, node in added.items():
         if _PLACE in node.attrs:
             _set_attr(tf_graph, name, _PLACE, node.attrs[_PLACE])
@@ -169,10 +174,11 @@ def _set_controls(tf_graph: Any, edit: SetControls) -> None:
 
 
 def _set_attr(tf_graph: Any, name: str, key: str, value: Any) -> None:
-    from tensorflow.core.framework import attr_value_pb2
-
     operation = tf_graph.get_operation_by_name(name)
     if value is None:
         operation._clear_attr(key)
     else:
-        operation._set_attr(key, attr_value_pb2.AttrValue.FromString(encode_attr(value)))
+        operation._set_attr(
+            key,
+            tensorflow_core("framework.attr_value_pb2").AttrValue.FromString(encode_attr(value)),
+        )

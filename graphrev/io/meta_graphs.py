@@ -91,11 +91,15 @@ def _with_ops(field: wire.Field, ops: list[str]) -> wire.Field:
     number, kind, value = field
     if number != _META_INFO:
         return field
-    return number, kind, b"".join(
-        wire.bytes_field(n, _merged(wire.chunk(v), ops))
-        if n == _STRIPPED_OPS
-        else wire.encode_field((n, k, v))
-        for n, k, v in wire.fields(wire.chunk(value))
+    return (
+        number,
+        kind,
+        b"".join(
+            wire.bytes_field(n, _merged(wire.chunk(v), ops))
+            if n == _STRIPPED_OPS
+            else wire.encode_field((n, k, v))
+            for n, k, v in wire.fields(wire.chunk(value))
+        ),
     )
 
 

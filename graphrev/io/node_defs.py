@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from sys import intern
+from typing import Protocol
 
 from graphrev.io import wire
 from graphrev.io.attr_values import decode_entry, encode_entries
@@ -78,7 +79,15 @@ def _parse_tensor(spelled: str) -> TensorRef:
     return TensorRef(intern(spelled))
 
 
-def decode_node(raw: bytes, inputs: InputNames) -> Node:
+class InputParser(Protocol):
+    """Parses the input strings of a graph or of a function body."""
+
+    def tensor(self, spelled: bytes) -> TensorRef:
+        """The tensor that ``spelled`` names."""
+        ...
+
+
+def decode_node(raw: bytes, inputs: InputParser) -> Node:
     """The node that a NodeDef describes.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Any
 
 from graphrev.io import wire
 from graphrev.io.contexts import CONTEXTS, renamed_tensor, updated_context
+from graphrev.io.protos import light
 
 _SAVER, _COLLECTION, _SIGNATURE = 3, 4, 5
 
@@ -44,14 +45,12 @@ def _updated(
 
 
 def _signature_or_saver(number: int, data: bytes, renamed: Mapping[str, str]) -> bytes:
-    from tensorboard.compat.proto import meta_graph_pb2, saver_pb2
-
     if number == _SAVER:
-        saver: Any = saver_pb2.SaverDef.FromString(data)
+        saver: Any = light("saver_pb2").SaverDef.FromString(data)
         for key in ("filename_tensor_name", "save_tensor_name", "restore_op_name"):
             setattr(saver, key, _renamed(getattr(saver, key), renamed))
         return saver.SerializeToString(deterministic=True)
-    entry: Any = meta_graph_pb2.MetaGraphDef.SignatureDefEntry.FromString(data)
+    entry: Any = light("meta_graph_pb2").MetaGraphDef.SignatureDefEntry.FromString(data)
     for side in (entry.value.inputs, entry.value.outputs):
         for info in side.values():
             info.name = _renamed(info.name, renamed)
@@ -61,9 +60,7 @@ def _signature_or_saver(number: int, data: bytes, renamed: Mapping[str, str]) ->
 def _collection(
     data: bytes, copies: Sequence[tuple[str, str]], renamed: Mapping[str, str]
 ) -> bytes:
-    from tensorboard.compat.proto import meta_graph_pb2
-
-    entry: Any = meta_graph_pb2.MetaGraphDef.CollectionDefEntry.FromString(data)
+    entry: Any = light("meta_graph_pb2").MetaGraphDef.CollectionDefEntry.FromString(data)
     before = entry.SerializeToString(deterministic=True)
     listed = entry.value
     for index, name in enumerate(listed.node_list.value):

@@ -6,6 +6,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any
 
+from graphrev.io.protos import light
 from graphrev.ir import DType, TensorValue
 
 if TYPE_CHECKING:
@@ -48,8 +49,4 @@ def to_numpy(value: TensorValue) -> np.ndarray[Any, Any]:
 
 
 def _proto(value: TensorValue) -> Any:
-    from tensorboard.compat.proto import tensor_pb2
-
-    proto: Any = tensor_pb2.TensorProto()
-    proto.ParseFromString(value.raw)
-    return proto
+    return light("tensor_pb2").TensorProto.FromString(value.raw)

@@ -6,8 +6,11 @@ import re
 from typing import Any
 
 from graphrev.errors import InvalidInputError, printable
+from graphrev.io.protos import light
 
-_META_FIELD = re.compile(r"^(?:meta_info_def|graph_def|saver_def|collection_def|signature_def)\b", re.M)
+_META_FIELD = re.compile(
+    r"^(?:meta_info_def|graph_def|saver_def|collection_def|signature_def)\b", re.M
+)
 _SAVED_MODEL_FIELD = re.compile(r"^(?:saved_model_schema_version|meta_graphs)\b", re.M)
 _HEAD = 65_536
 
@@ -55,6 +58,4 @@ def spell(data: bytes, *, meta: bool) -> str:
 
 
 def _message(meta: bool) -> Any:
-    from tensorboard.compat.proto import graph_pb2, meta_graph_pb2
-
-    return meta_graph_pb2.MetaGraphDef() if meta else graph_pb2.GraphDef()
+    return light("meta_graph_pb2").MetaGraphDef() if meta else light("graph_pb2").GraphDef()

@@ -84,9 +84,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     _guarded(path, write, lambda temporary: shutil.rmtree(temporary, ignore_errors=True))
 
 
-def _guarded(
-    target: Path, write: Callable[[Path], None], clean: Callable[[Path], None]
-) -> None:
+def _guarded(target: Path, write: Callable[[Path], None], clean: Callable[[Path], None]) -> None:
     remove_leftovers(target)
     temporary = target.with_name(f".{target.name}{_MARK}{os.getpid()}-{secrets.token_hex(4)}")
     try:

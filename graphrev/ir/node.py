@@ -18,7 +18,7 @@ class TensorRef(NamedTuple):
     """
 
     node: str
-    index: int = 0
+    index: int = 0  # pyright: ignore[reportIncompatibleMethodOverride]
     port: str = ""
 
     def __str__(self) -> str:

@@ -24,7 +24,8 @@ from graphrev.ir.graph import Argument, Function, Graph, Versions
 from graphrev.ir.node import Node, TensorRef
 
 _TOKEN = re.compile(
-    r'[ \t]*(?P<token>"(?:[^"\\\n]|\\.)*"|[A-Za-z0-9_.\-][A-Za-z0-9_.\-/+]*|=>|[=(){}\[\],:^@$!?*]|$)'
+    r'[ \t]*(?P<token>"(?:[^"\\\n]|\\.)*"|[A-Za-z0-9_.\-][A-Za-z0-9_.\-/+]*|=>'
+    r"|[=(){}\[\],:^@$!?*]|$)"
 )
 _INTEGER = re.compile(r"-?\d+")
 
@@ -211,9 +212,7 @@ def _node(reader: _Reader) -> Node:
     device = reader.string() if reader.accept("@") else ""
     extra = reader.hex() if reader.accept("!") else b""
     reader.expect("")
-    return Node(
-        name, op, tuple(inputs), tuple(controls), device, MappingProxyType(attrs), extra
-    )
+    return Node(name, op, tuple(inputs), tuple(controls), device, MappingProxyType(attrs), extra)
 
 
 def _tensor(reader: _Reader) -> TensorRef:

@@ -100,9 +100,11 @@ def _attrs(attrs: Mapping[str, AttrValue]) -> str:
 
 def value_to_text(value: AttrValue) -> str:
     """An attribute value."""
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(value_to_text, value)) + "]"
+    if isinstance(value, Shape | TensorValue | FunctionRef | AttrPlaceholder | OpaqueAttr):
+        return _composite(value)
     match value:
-        case tuple():
-            return "[" + ", ".join(map(value_to_text, value)) + "]"
         case DType():
             return _dtype(value)
         case bool():
@@ -111,6 +113,10 @@ def value_to_text(value: AttrValue) -> str:
             return repr(value)
         case bytes():
             return quoted(value.decode("latin-1"))
+
+
+def _composite(value: Shape | TensorValue | FunctionRef | AttrPlaceholder | OpaqueAttr) -> str:
+    match value:
         case Shape():
             return _shape(value)
         case TensorValue():

@@ -200,7 +200,7 @@ def _drawn(draw: Any, ref: TensorRef, shape: Shape, dtype: DType | None) -> Any:
 
         return draw.standard_normal(dims).astype(ml_dtypes.bfloat16)
     numpy_names = {DType.FLOAT: "float32", DType.DOUBLE: "float64", DType.HALF: "float16"}
-    if dtype in numpy_names:
+    if dtype is not None and dtype in numpy_names:
         return draw.standard_normal(dims).astype(numpy_names[dtype])
     if dtype is DType.BOOL:
         return draw.integers(0, 2, dims).astype(bool)

@@ -175,9 +175,7 @@ def _rebuilt(after: Graph) -> list[tuple[str, TensorRef, TensorRef]]:
     return found
 
 
-def _tolerance(
-    drifts: tuple[Drift, ...], given: tuple[float | None, float | None]
-) -> Tolerance:
+def _tolerance(drifts: tuple[Drift, ...], given: tuple[float | None, float | None]) -> Tolerance:
     rtol, atol = given
     if rtol is not None:
         return Tolerance(rtol, rtol, atol, "given by the caller")

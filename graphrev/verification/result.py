@@ -74,11 +74,8 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether something was compared, all of it was equal within tolerance, and no block
-        drifted further than rounding explains."""
-        return bool(self.comparisons) and all(
-            item.ok for item in (*self.comparisons, *self.drifts)
-        )
+        """Whether values were compared, all are equal within tolerance, and drift is rounding."""
+        return bool(self.comparisons) and all(item.ok for item in (*self.comparisons, *self.drifts))
 
     def __bool__(self) -> bool:
         return self.ok

@@ -31,8 +31,8 @@ def near_misses():
         y1 = x1 + net.dense(tf.concat([x1, x2], 1), 8, "f")
         y2 = x2 + net.dense(y1, 8, "g")
     with tf.variable_scope("broadcast"), residual_pair("broadcast"):
-        z1 = net.dense(y2, 1, "narrow") + net.dense(y1, 8, "f")
-        z2 = y1 + net.dense(z1, 8, "g")
+        z1 = net.dense(y1, 1, "narrow") + net.dense(y2, 8, "f")
+        z2 = y2 + net.dense(z1, 8, "g")
     with tf.variable_scope("stateful"), residual_pair("stateful"):
         w1 = z1 + net.dense(_counted(z2), 8, "f")
         w2 = z2 + net.dense(w1, 8, "g")
@@ -42,11 +42,10 @@ def near_misses():
 
 
 def _counted(x):
-    """Counts its calls: a value that is only right if the op runs once a step."""
-    calls = tf.get_variable("calls", [], tf.float32, tf.zeros_initializer(), use_resource=True)
-    with tf.control_dependencies([x]):
-        count = tf.assign_add(calls, 1.0)
-    return x + tf.stop_gradient(tf.reduce_sum(x) * 0.0 + count * 0.01 * tf.reduce_mean(x))
+    """Sums up what it has seen: a value that is only right if the op runs once a step."""
+    seen = tf.get_variable("seen", [], tf.float32, tf.zeros_initializer(), use_resource=False)
+    total = tf.assign_add(seen, tf.reduce_mean(x))
+    return x + tf.stop_gradient(total) * 0.01
 
 
 def while_block():

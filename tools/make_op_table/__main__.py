@@ -40,7 +40,7 @@ def _entry(old: dict[str, Any] | None, new: dict[str, Any] | None) -> list[Any]:
 
 
 def _type_defaults(op: dict[str, Any]) -> dict[str, int]:
-    """Defaults of the attributes that decide an argument's type or number (AttrValue fields 3, 6)."""
+    """Defaults of attributes that decide an argument's type or number (AttrValue fields 3, 6)."""
     found: dict[str, int] = {}
     for name, attr in op["attrs"].items():
         raw = bytes.fromhex(attr.get("default", ""))

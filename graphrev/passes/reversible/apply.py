@@ -62,7 +62,9 @@ class _Writer:
                 add_twin(replay, self._seeds[replay.node], editor)
 
     def _undo(self, place: int, plan: HalfPlan) -> None:
-        gate = self._gate(plan, plan.half.q.node, self._value(plan.half.q), self._dtype_of(plan.half))
+        gate = self._gate(
+            plan, plan.half.q.node, self._value(plan.half.q), self._dtype_of(plan.half)
+        )
         copies = self._copy_nodes(plan, gate)
         self._copies[place] = copies
         for redirect in plan.redirects:
@@ -126,9 +128,7 @@ class _Writer:
             op="Add" if half.recovery is Recovery.Y_PLUS_H else "Sub",
             inputs=(left, right),
             device=self._editor[half.y.node].device,
-            attrs=self._attrs(
-                {"T": self._dtype_of(half), STREAM_ATTR: str(half.p).encode()}
-            ),
+            attrs=self._attrs({"T": self._dtype_of(half), STREAM_ATTR: str(half.p).encode()}),
         )
         return TensorRef(self._editor.add(node))
 
@@ -137,4 +137,3 @@ class _Writer:
 
     def _attrs(self, attrs: Mapping[str, AttrValue]) -> Mapping[str, AttrValue]:
         return MappingProxyType({**attrs, BLOCK_ATTR: self._block.name.encode()})
-

@@ -64,9 +64,7 @@ def _walk(
         yield tuple(chain)
 
 
-def _named(
-    chains: Iterable[tuple[Half, ...]], marks: dict[TensorRef, str]
-) -> Iterable[Chain]:
+def _named(chains: Iterable[tuple[Half, ...]], marks: dict[TensorRef, str]) -> Iterable[Chain]:
     used: Counter[str] = Counter()
     for number, halves in enumerate(chains):
         wanted = next((marks[h.y] for h in halves if h.y in marks), f"block_{number}")

@@ -11,7 +11,7 @@ from graphrev.ir import TensorRef
 from graphrev.ir.marks import is_opted_out
 from graphrev.passes.reversible.halves import Half
 from graphrev.passes.reversible.region import (
-    BudgetExceeded,
+    BudgetExceededError,
     Region,
     ancestors_after,
     reads_tensor,
@@ -48,7 +48,7 @@ class Checks:
         try:
             region = region_between(self.around, half.q, half.h, replayed=self.replayed)
             own = half.p != half.q and reads_tensor(self.around, half.h, half.p, half.q)
-        except BudgetExceeded:
+        except BudgetExceededError:
             reason = f"Too many nodes lie between '{half.q}' and '{half.h}'."
             return Rejection(Code.REGION_TOO_LARGE, reason, (half.y.node, half.q.node))
         if own or half.p == half.q:

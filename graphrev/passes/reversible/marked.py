@@ -78,9 +78,7 @@ def _half(around: Surroundings, y: TensorRef, p: TensorRef, q: TensorRef) -> Hal
     return Half(y, p, q, fitting[0].h, fitting[0].recovery)
 
 
-def _pairs_of_scope(
-    around: Surroundings, mark: str, members: list[str]
-) -> Found:
+def _pairs_of_scope(around: Surroundings, mark: str, members: list[str]) -> Found:
     sums = [name for name in members if is_sum(around.graph[name])]
     inside = frozenset(members)
     found = search(around, sums, mark)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -76,7 +76,7 @@ class Reversible(Pass[ReversiblePlan]):
         regions, misses = self._regions(around, found.pairs, replayed)
         whole = [p for p in found.pairs if all(half in regions for half in p.halves)]
         chains, overlaps = join(around, whole)
-        candidates = [Candidate(c, tuple(regions[h] for h in c.halves)) for c in chains]
+        candidates = [_candidate(chain, regions) for chain in chains]
         plans: list[BlockPlan] = []
         rejections = [*found.near_misses, *misses, *overlaps]
         for item, readers in zip(candidates, backward_readers(around, candidates)):
@@ -164,6 +164,14 @@ class Reversible(Pass[ReversiblePlan]):
         if worst_drift(dtype, chain, frozenset()) <= self.max_drift:
             return None
         return longest_segment(dtype, self.max_drift)
+
+
+def _candidate(chain: Chain, regions: Mapping[Half, Region]) -> Candidate:
+    """A chain with its regions, without last halves that compute nothing (``y1 - y2``)."""
+    halves = chain.halves
+    while len(halves) > 2 and not regions[halves[-1]].nodes:
+        halves = halves[:-1]
+    return Candidate(Chain(chain.name, halves), tuple(regions[half] for half in halves))
 
 
 def _may_be_stream(around: Surroundings, name: str) -> bool:

@@ -23,7 +23,7 @@ BUDGET = 50_000
 """Nodes a single walk may visit before the search for a region is given up."""
 
 
-class BudgetExceeded(Exception):
+class BudgetExceededError(Exception):
     """A walk visited more than :data:`BUDGET` nodes."""
 
 
@@ -46,7 +46,7 @@ def region_between(
             them belong to the region.
 
     Raises:
-        BudgetExceeded: more than :data:`BUDGET` nodes lie in reach.
+        BudgetExceededError: more than :data:`BUDGET` nodes lie in reach.
     """
     visited = ancestors_after(around, h.node, around.position(q.node), q)
     inside: dict[str, None] = {}
@@ -69,7 +69,7 @@ def ancestors_after(
     """``start`` and its data ancestors that stand after place ``floor``, not beyond ``stop``.
 
     Raises:
-        BudgetExceeded: more than :data:`BUDGET` nodes lie in reach.
+        BudgetExceededError: more than :data:`BUDGET` nodes lie in reach.
     """
     if around.position(start) <= floor:
         return set()
@@ -84,16 +84,15 @@ def ancestors_after(
             visited.add(ref.node)
             pending.append(ref.node)
         if len(visited) > BUDGET:
-            raise BudgetExceeded(start)
+            raise BudgetExceededError(start)
     return visited
 
 
 def reads_tensor(around: Surroundings, h: TensorRef, tensor: TensorRef, stop: TensorRef) -> bool:
-    """Whether the value of ``h`` depends on ``tensor`` on a way that does not lead through
-    ``stop``.
+    """Whether ``h`` depends on ``tensor`` on a way that does not lead through ``stop``.
 
     Raises:
-        BudgetExceeded: more than :data:`BUDGET` nodes lie in reach.
+        BudgetExceededError: more than :data:`BUDGET` nodes lie in reach.
     """
     if h in (tensor, stop):
         return h == tensor

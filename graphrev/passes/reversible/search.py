@@ -5,8 +5,7 @@ second sum and the only thing it shares with ``g``'s output is reached through `
 way to read a sum ``y2 = p + h``:
 
 1. the nodes between ``p`` and ``h`` are collected (walking back from ``h``, never beyond ``p``);
-2. a *cut* is a node that every path from ``p`` to ``h`` passes through. With the nodes in
-   topological order these are found in one sweep: no edge may jump over a cut;
+2. a *cut* is a node that every path from ``p`` to ``h`` passes through: a dominator of ``h``;
 3. a cut that is a sum with exactly one operand depending on ``p`` is a candidate for ``y1``, its
    other operand for ``x1``.
 
@@ -20,13 +19,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import networkx as nx
+
 from graphrev.analysis import ops
 from graphrev.ir import TensorRef
 from graphrev.passes.reversible.halves import Half, Pair
-from graphrev.passes.reversible.region import BudgetExceeded, Region, region_between
+from graphrev.passes.reversible.region import BudgetExceededError, Region, region_between
 from graphrev.passes.reversible.sums import Reading, is_sum, readings
 from graphrev.passes.reversible.surroundings import METADATA_OPS, Surroundings
 from graphrev.pipeline import Code, Rejection
+
+_START = ""
+"""Stands for the tensor that a region starts from; no node has an empty name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,7 @@ class Found:
     near_misses: tuple[Rejection, ...]
 
 
-def search(
-    around: Surroundings, sums: Iterable[str], mark: str | None = None
-) -> Found:
+def search(around: Surroundings, sums: Iterable[str], mark: str | None = None) -> Found:
     """Residual pairs whose second sum is among ``sums``, and the near misses among them.
 
     Args:
@@ -53,7 +55,7 @@ def search(
         for reading in readings(around.graph[name]):
             try:
                 found = _pairs_ending_in(around, reading, mark)
-            except BudgetExceeded:
+            except BudgetExceededError:
                 misses.append(_too_large(name))
                 continue
             candidates.extend(found.pairs)
@@ -64,9 +66,7 @@ def search(
     return Found(tuple(pairs), tuple(m for m in misses if m.nodes[0] not in used))
 
 
-def _pairs_ending_in(
-    around: Surroundings, reading: Reading, mark: str | None
-) -> Found:
+def _pairs_ending_in(around: Surroundings, reading: Reading, mark: str | None) -> Found:
     p = around.origin(reading.p)
     if _cannot_be_stream(around, p):
         return Found((), ())
@@ -107,22 +107,20 @@ def _inner_sums(around: Surroundings, between: Region) -> Iterator[Reading]:
 
 
 def _cuts(around: Surroundings, between: Region) -> Iterator[str]:
-    """Nodes of the region that no edge of it jumps over, in topological order."""
+    """Nodes of the region that every path from its start to its end passes: its dominators."""
     inside = frozenset(between.nodes)
-    last_use: dict[str, int] = {}
-    first_uses = 0
+    paths: nx.DiGraph[str] = nx.DiGraph()
     for name in between.nodes:
-        place = around.position(name)
         for ref in around.graph[name].inputs:
             if ref == between.q:
-                first_uses = max(first_uses, place)
+                paths.add_edge(_START, name)
             elif ref.node in inside:
-                last_use[ref.node] = place
-    reach = first_uses
-    for name in between.nodes:
-        if reach <= around.position(name):
-            yield name
-        reach = max(reach, last_use.get(name, 0))
+                paths.add_edge(ref.node, name)
+    dominator = nx.immediate_dominators(paths, _START)
+    name = between.nodes[-1]
+    while name != _START:
+        yield name
+        name = dominator[name]
 
 
 def _preference(around: Surroundings, pair: Pair) -> tuple[bool, int]:

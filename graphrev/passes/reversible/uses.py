@@ -92,17 +92,16 @@ def _uses(around: Surroundings, item: Candidate) -> Iterator[Use]:
     for place, region in enumerate(item.regions):
         for name in region.nodes:
             for reader in _outside(around, name, own):
-                for ref in dict.fromkeys(around.graph[reader].inputs):
-                    if ref.node == name:
-                        yield Use(place, ref, reader, None)
+                refs = dict.fromkeys(around.graph[reader].inputs)
+                yield from (Use(place, ref, reader, None) for ref in refs if ref.node == name)
     for stream in item.chain.streams:
         place = _owner(item.chain, stream)
         for alias in around.aliases(stream):
             if alias.node in own and alias != stream:
                 continue
-            for reader in around.graph.readers_of(alias):
+            for reader in _outside(around, alias.node, own):
                 node = around.graph[reader]
-                if reader not in own and node.op not in METADATA_OPS and node.op != "Identity":
+                if alias in node.inputs and node.op != "Identity":
                     yield Use(place, alias, reader, stream)
 
 

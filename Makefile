@@ -1,0 +1,46 @@
+# make demo | test | test-all | bench | lint | format; each sets itself up in .venv first.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10 python; do \
+  $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+  && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+JOBS ?= 2
+export TF_CPP_MIN_LOG_LEVEL := 3
+
+.PHONY: demo test test-all lowest bench lint format clean
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "graphrev needs Python 3.10 to 3.13"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/python -m tools.demo
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not oracle"
+
+test-all: test lowest
+	$(BIN)/python -m pytest -n $(JOBS) -m "slow or oracle" -rs
+
+# The lowest TensorFlow that is supported, in an environment of its own.
+lowest: $(READY)
+	tools/test_lowest $(PYTHON)
+
+bench: $(READY)
+	$(BIN)/python -m tools.bench
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .venv-lowest
