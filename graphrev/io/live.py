@@ -125,14 +125,12 @@ def _import(tf_graph: Any, added: dict[str, Node]) -> None:
     definition: Any = tf.compat.v1.GraphDef()
     outside: dict[str, Any] = {}
     for node in added.values():
-        bare = node.with_attr(_PLACE, None)
+        inside = tuple(source for source in node.control_inputs if source in added)
+        bare = node.with_attr(_PLACE, None).evolve(control_inputs=inside)
         definition.node.add().MergeFromString(encode_node(bare))
         for ref in node.inputs:
             if ref.node not in added:
                 outside[spell_tensor(ref)] = _tensor(tf_graph, ref)
-        for source in node.control_inputs:
-            if source not in added:
-                outside[f"^{source}"] = tf_graph.get_operation_by_name(source)
     definition.versions.CopyFrom(tf_graph.graph_def_versions)
     with (
         tf_graph.as_default(),
@@ -142,8 +140,17 @@ def _import(tf_graph: Any, added: dict[str, Node]) -> None:
     ):
         tf.import_graph_def(definition, input_map=outside, name="")
     for name, node in added.items():
+        waits = [source for source in node.control_inputs if source not in added]
+        _add_controls(tf_graph, name, waits)
         if _PLACE in node.attrs:
             _set_attr(tf_graph, name, _PLACE, node.attrs[_PLACE])
+
+
+def _add_controls(tf_graph: Any, name: str, sources: Iterable[str]) -> None:
+    """Adds control edges; those to an op without outputs have no form in an input map."""
+    operations = [tf_graph.get_operation_by_name(source) for source in sources]
+    if operations:
+        tf_graph.get_operation_by_name(name)._add_control_inputs(operations)
 
 
 def _tensor(tf_graph: Any, ref: TensorRef) -> Any:
@@ -164,13 +171,12 @@ def _change(tf_graph: Any, edit: Edit) -> None:
 
 
 def _set_controls(tf_graph: Any, edit: SetControls) -> None:
-    operation = tf_graph.get_operation_by_name(edit.node)
-    if not set(edit.old) <= set(edit.new):
-        operation._remove_all_control_inputs()
-        missing = edit.new
-    else:
+    missing = edit.new
+    if set(edit.old) <= set(edit.new):
         missing = tuple(source for source in edit.new if source not in edit.old)
-    operation._add_control_inputs([tf_graph.get_operation_by_name(name) for name in missing])
+    else:
+        tf_graph.get_operation_by_name(edit.node)._remove_all_control_inputs()
+    _add_controls(tf_graph, edit.node, missing)
 
 
 def _set_attr(tf_graph: Any, name: str, key: str, value: Any) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+import struct
+from collections.abc import Iterable, Iterator
+from functools import cache
 
 from graphrev.ir.attrs import (
     AttrPlaceholder,
@@ -16,12 +17,16 @@ from graphrev.ir.attrs import (
     Shape,
     TensorValue,
 )
-from graphrev.ir.dtypes import DType
+from graphrev.ir.dtypes import REF_OFFSET, DType
 from graphrev.ir.graph import Argument, Function, Graph
 from graphrev.ir.node import Node, TensorRef
 
-PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\-/]*")
-"""Names that are written as they are."""
+_PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\-/>]*")
+_TO_ESCAPE = re.compile(r"[^ !#-\[\]-~]")
+"""The quote, the backslash, and everything beyond printable ASCII."""
+_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_DTYPES = {int(dtype): dtype.name.lower() for dtype in DType}
+_USUAL_NAN = struct.pack(">d", math.nan)
 
 
 def to_text(graph: Graph) -> str:
@@ -49,7 +54,7 @@ def node_to_text(node: Node) -> str:
     inputs = [*map(_tensor, node.inputs), *(f"^{name(c)}" for c in node.control_inputs)]
     line = f"{name(node.name)} = {name(node.op)}({', '.join(inputs)})"
     if node.attrs:
-        line += f" {_attrs(node.attrs)}"
+        line += f" {_attrs(node.attrs.items())}"
     if node.device:
         line += f" @{quoted(node.device)}"
     if node.extra:
@@ -59,7 +64,7 @@ def node_to_text(node: Node) -> str:
 
 def _function(function: Function) -> Iterator[str]:
     stateful = " stateful" if function.stateful else ""
-    attrs = f" {_attrs(function.attrs)}" if function.attrs else ""
+    attrs = f" {_attrs(function.attrs.items())}" if function.attrs else ""
     inputs, outputs = _arguments(function.inputs), _arguments(function.outputs)
     yield f"function {name(function.name)}({inputs}) => ({outputs}){stateful}{attrs} {{"
     for node in function.nodes.values():
@@ -83,19 +88,28 @@ def _tensor(ref: TensorRef) -> str:
     return f"{name(ref.node)}:{ref.index}" if ref.index else name(ref.node)
 
 
-@lru_cache(maxsize=65_536)
 def name(text: str) -> str:
     """A name, quoted unless it is plain."""
-    return text if PLAIN.fullmatch(text) else quoted(text)
+    return text if _PLAIN.fullmatch(text) else quoted(text)
 
 
 def quoted(text: str) -> str:
-    """A JSON string, everything beyond printable ASCII escaped."""
-    return json.dumps(text).replace("\x7f", "\\u007f")
+    """A string in double quotes, on one line of printable ASCII."""
+    return f'"{_TO_ESCAPE.sub(_escape, text)}"'
 
 
-def _attrs(attrs: Mapping[str, AttrValue]) -> str:
-    return "{" + ", ".join(f"{name(k)}={value_to_text(v)}" for k, v in attrs.items()) + "}"
+def _escape(match: re.Match[str]) -> str:
+    char = match.group()
+    code = ord(char)
+    if char in _SHORT:
+        return _SHORT[char]
+    return (
+        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    )
+
+
+def _attrs(attrs: Iterable[tuple[str, AttrValue]]) -> str:
+    return "{" + ", ".join([f"{name(key)}={value_to_text(value)}" for key, value in attrs]) + "}"
 
 
 def value_to_text(value: AttrValue) -> str:
@@ -109,8 +123,10 @@ def value_to_text(value: AttrValue) -> str:
             return _dtype(value)
         case bool():
             return "true" if value else "false"
-        case int() | float():
+        case int():
             return repr(value)
+        case float():
+            return _float(value)
         case bytes():
             return quoted(value.decode("latin-1"))
 
@@ -123,15 +139,28 @@ def _composite(value: Shape | TensorValue | FunctionRef | AttrPlaceholder | Opaq
             content = base64.b64encode(value.raw).decode("ascii")
             return f'tensor({_dtype(value.dtype)}, {_shape(value.shape)}, "{content}")'
         case FunctionRef():
-            return f"func({name(value.name)}, {_attrs(dict(value.attrs))})"
+            return f"func({name(value.name)}, {_attrs(value.attrs)})"
         case AttrPlaceholder():
             return f"${name(value.name)}"
         case OpaqueAttr():
             return f'opaque("{value.raw.hex()}")'
 
 
+def _float(value: float) -> str:
+    bits = struct.pack(">d", value)
+    if math.isnan(value) and bits != _USUAL_NAN:
+        return f'nan("{bits.hex()}")'
+    return repr(value)
+
+
+@cache
 def _dtype(dtype: DType) -> str:
-    return dtype.name.lower()
+    """Spelled from the number alone: the name of an unknown type depends on what was met before."""
+    number = int(dtype)
+    if number in _DTYPES:
+        return _DTYPES[number]
+    base = _DTYPES.get(number - REF_OFFSET)
+    return f"unknown_{number}" if base is None else f"{base}_ref"
 
 
 def _shape(shape: Shape) -> str:

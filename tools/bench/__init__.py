@@ -1,0 +1,1 @@
+"""Benchmarks: memory of a training step by arm and depth, and the cost of rewriting."""

@@ -1,0 +1,207 @@
+"""One measurement in a process of its own; runs under TensorFlow 1.15 (Python 3.7) and 2.x.
+
+Usage: python child.py '{"arm": "plain", "blocks": 16, ...}'; prints one line of JSON.
+
+Arms: ``build`` writes the plain training graph; ``run`` measures a graph file; ``plain``, ``live``,
+``recompute_grad`` and ``rev_block`` build a net in this process and measure it.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np  # noqa: E402
+import tensorflow as _tensorflow  # noqa: E402
+
+tf = _tensorflow.compat.v1
+CONVOLUTION = re.compile(r" = _*(?:Mkl)?(?:Native)?(?:Fused)?(Conv2D(?:Backprop(?:Filter|Input))?)")
+BATCH, SIZE, CHANNELS = 64, 32, 64
+
+
+class Net(object):
+    """The net of the published comparisons: stem, split, blocks of BN-ReLU-conv, mean, dense."""
+
+    def __init__(self):
+        self.seed = 0
+
+    def variable(self, name, shape, scale):
+        """A resource variable with a seed of its own (constant where ``scale`` is none)."""
+        self.seed += 1
+        if scale is None:
+            initializer = tf.ones_initializer() if name == "gamma" else tf.zeros_initializer()
+        else:
+            initializer = tf.random_normal_initializer(stddev=scale, seed=self.seed)
+        return tf.get_variable(name, shape, initializer=initializer, use_resource=True)
+
+    def branch(self, x):
+        """Batch norm, ReLU, convolution; He initialised."""
+        depth = int(x.shape[-1])
+        gamma, beta = self.variable("gamma", [depth], None), self.variable("beta", [depth], None)
+        x, _, _ = tf.nn.fused_batch_norm(x, gamma, beta, is_training=True)
+        kernel = self.variable("kernel", [3, 3, depth, depth], (2.0 / (9 * depth)) ** 0.5)
+        return tf.nn.conv2d(tf.nn.relu(x), kernel, [1, 1, 1, 1], "SAME")
+
+    def named(self, x, name):
+        """A branch in a scope of its own."""
+        with tf.variable_scope(name):
+            return self.branch(x)
+
+
+def plain_trunk(net, x1, x2, blocks):
+    """The blocks as they are written."""
+    for block in range(blocks):
+        with tf.variable_scope("block%d" % block):
+            x1 = x1 + net.named(x2, "f")
+            x2 = x2 + net.named(x1, "g")
+    return x1, x2
+
+
+def recompute_grad_trunk(net, x1, x2, blocks):
+    """Each block under tf.recompute_grad, its variables made outside."""
+    for block in range(blocks):
+        with tf.variable_scope("block%d" % block, reuse=tf.AUTO_REUSE):
+            seed = net.seed
+
+            def pair(a, b):
+                a = a + net.named(b, "f")
+                return a, b + net.named(a, "g")
+
+            pair(x1, x2)
+            scope = tf.get_variable_scope()
+
+            def again(a, b, scope=scope, pair=pair, seed=seed):
+                net.seed = seed
+                with tf.variable_scope(scope, reuse=True):
+                    return pair(a, b)
+
+            x1, x2 = _tensorflow.recompute_grad(again)(x1, x2)
+    return x1, x2
+
+
+def rev_block_trunk(net, x1, x2, blocks):
+    """The blocks by tf.contrib.layers.rev_block."""
+    return _tensorflow.contrib.layers.rev_block(x1, x2, net.branch, net.branch, num_layers=blocks)
+
+
+TRUNKS = {"recompute_grad": recompute_grad_trunk, "rev_block": rev_block_trunk}
+
+
+def build(arm, blocks):
+    """Fills the default graph; returns the gradients' names."""
+    tf.set_random_seed(1)
+    net = Net()
+    x = tf.placeholder(tf.float32, [BATCH, SIZE, SIZE, 3], name="x")
+    labels = tf.placeholder(tf.int32, [BATCH], name="label")
+    kernel = net.variable("stem", [3, 3, 3, CHANNELS], (2.0 / 27) ** 0.5)
+    x1, x2 = tf.split(tf.nn.conv2d(x, kernel, [1, 1, 1, 1], "SAME"), 2, axis=3)
+    x1, x2 = TRUNKS.get(arm, plain_trunk)(net, x1, x2, blocks)
+    pooled = tf.reduce_mean(tf.concat([x1, x2], 3), [1, 2])
+    logits = tf.matmul(pooled, net.variable("dense", [CHANNELS, 10], CHANNELS**-0.5))
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    loss = tf.reduce_mean(loss, name="loss")
+    optimizer = tf.train.GradientDescentOptimizer(0.1)
+    pairs = optimizer.compute_gradients(loss)
+    optimizer.apply_gradients(pairs, name="train")
+    tf.variables_initializer(tf.global_variables(), name="init")
+    return [grad.name for grad, _ in pairs]
+
+
+def measure(graph, gradients, job):
+    """Runs the step; returns peak bytes, convolution calls, the step's time, the gradients."""
+    config = tf.ConfigProto(inter_op_parallelism_threads=job.get("inter_op", 1))
+    config.graph_options.rewrite_options.disable_meta_optimizer = not job.get("grappler", True)
+    draw = np.random.RandomState(0)
+    shape = [int(d) for d in graph.get_tensor_by_name("x:0").shape]
+    feeds = {
+        "x:0": draw.randn(*shape).astype("float32"),
+        "label:0": draw.randint(0, 10, [shape[0]]),
+    }
+    with tf.Session(graph=graph, config=config) as session:
+        session.run("init")
+        values = session.run(gradients, feeds) if job.get("gradients") else []
+        session.run("train", feeds)
+        metadata = tf.RunMetadata()
+        options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+        session.run("train", feeds, options=options, run_metadata=metadata)
+        times = []
+        for _ in range(job.get("steps", 3)):
+            start = time.time()
+            session.run("train", feeds)
+            times.append(time.time() - start)
+    if values:
+        np.savez(job["gradients"], *values)
+    return {"peak": peak(metadata), "convolutions": convolutions(metadata), "time": min(times)}
+
+
+def node_stats(metadata):
+    """Every op the CPU ran."""
+    for device in metadata.step_stats.dev_stats:
+        if "CPU:0" in device.device.upper():
+            for stats in device.node_stats:
+                yield stats
+
+
+def peak(metadata):
+    """The most bytes allocated at once, by the allocation records of the trace."""
+    records = [
+        (record.alloc_micros, record.alloc_bytes)
+        for stats in node_stats(metadata)
+        for memory in stats.memory
+        for record in memory.allocation_records
+    ]
+    records.sort(key=lambda record: record[0])
+    return int(max(np.cumsum([size for _, size in records])))
+
+
+def convolutions(metadata):
+    """How often each kind of convolution ran."""
+    counts = {}
+    for stats in node_stats(metadata):
+        match = CONVOLUTION.search(stats.timeline_label)
+        if match:
+            counts[match.group(1)] = counts.get(match.group(1), 0) + 1
+    return counts
+
+
+def run_file(job):
+    """Measures a GraphDef file."""
+    graph = tf.Graph()
+    definition = tf.GraphDef()
+    with open(job["path"], "rb") as source:
+        definition.ParseFromString(source.read())
+    with graph.as_default():
+        tf.import_graph_def(definition, name="")
+    return measure(graph, job.get("names", []), job)
+
+
+def main(job):
+    """Does one job."""
+    tf.disable_eager_execution()
+    if job["arm"] == "run":
+        result = run_file(job)
+    else:
+        graph = tf.Graph()
+        with graph.as_default():
+            start = time.time()
+            names = build(job["arm"], job["blocks"])
+            if job["arm"] == "live":
+                import graphrev
+
+                graphrev.rewrite(graph, "reversible{detect=structural}")
+            built = time.time() - start
+        result = {"names": names, "build_time": built}
+        if job["arm"] == "build":
+            with open(job["path"], "wb") as out:
+                out.write(graph.as_graph_def().SerializeToString())
+        else:
+            result.update(measure(graph, names, job))
+    result["tensorflow"] = tf.__version__
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

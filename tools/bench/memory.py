@@ -1,0 +1,162 @@
+"""Peak memory, convolution calls, step time and gradient error, arm by arm."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from tools.oracle import find_oracle
+
+CHILD = Path(__file__).with_name("child.py")
+PASS = "reversible{detect=structural}"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm at one depth: extremes and medians over the processes."""
+
+    arm: str
+    tensorflow: str
+    layers: int
+    peak_mb: tuple[float, float]
+    convolutions: int
+    convolution_ratio: float
+    time_ratio: float
+    gradient_error: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How an arm is measured: the Python that runs it, and what its child does."""
+
+    name: str
+    python: str
+    kind: str
+    rewritten: bool = False
+
+
+def arms(oracle: Path | None) -> Iterator[Arm]:
+    """The arms in the table's order; the plain arm of each TensorFlow comes first."""
+    here = sys.executable
+    yield Arm("plain", here, "file")
+    yield Arm("graphrev offline", here, "file", rewritten=True)
+    yield Arm("graphrev live", here, "live")
+    yield Arm("tf.recompute_grad", here, "recompute_grad")
+    if oracle is not None:
+        old = str(oracle)
+        yield Arm("plain", old, "file")
+        yield Arm("graphrev offline", old, "file", rewritten=True)
+        yield Arm("contrib rev_block", old, "rev_block")
+
+
+def run_child(python: str, job: dict[str, Any]) -> dict[str, Any]:
+    """The child's answer.
+
+    Raises:
+        RuntimeError: the child failed; the message is its last words.
+    """
+    command = [python, "-W", "ignore", str(CHILD), json.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr else "it died")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def measure(
+    layers: int, processes: int, say: Say, options: dict[str, Any] | None = None
+) -> list[Row]:
+    """All arms at one depth; a block has two layers.
+
+    Args:
+        options: ``grappler`` and ``inter_op`` for every child.
+    """
+    oracle, why = find_oracle()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = _Depth(layers, processes, Path(folder), say, options or {})
+        rows = [bench.row(arm) for arm in arms(oracle)]
+    if oracle is None:
+        rows.append(Row("contrib rev_block", "1.15.5", layers, (0, 0), 0, 0, 0, None, why))
+    return rows
+
+
+class _Depth:
+    """Measures arms at one depth; remembers the plain arms to compare with."""
+
+    def __init__(
+        self, layers: int, processes: int, folder: Path, say: Say, options: dict[str, Any]
+    ) -> None:
+        self._layers, self._blocks = layers, layers // 2
+        self._processes = processes
+        self._folder = folder
+        self._say = say
+        self._options = options
+        self._plain: dict[str, tuple[float, int, Path]] = {}
+
+    def row(self, arm: Arm) -> Row:
+        """Measures one arm."""
+        self._say(f"{self._layers} layers: {arm.name}")
+        try:
+            results, gradients = self._results(arm)
+        except RuntimeError as error:
+            return Row(arm.name, "", self._layers, (0, 0), 0, 0, 0, None, str(error)[:80])
+        time = median(result["time"] for result in results)
+        calls = sum(results[0]["convolutions"].values())
+        plain_time, plain_calls, plain_gradients = self._plain.setdefault(
+            arm.python, (time, calls, gradients)
+        )
+        peaks = [result["peak"] / 1e6 for result in results]
+        return Row(
+            arm.name,
+            results[0]["tensorflow"],
+            self._layers,
+            (min(peaks), max(peaks)),
+            calls,
+            calls / plain_calls,
+            time / plain_time,
+            gradient_error(plain_gradients, gradients),
+        )
+
+    def _results(self, arm: Arm) -> tuple[list[dict[str, Any]], Path]:
+        job: dict[str, Any] = {"arm": arm.kind, "blocks": self._blocks, **self._options}
+        if arm.kind == "file":
+            job.update(self._file(arm))
+        gradients = self._folder / f"{arm.name}-{Path(arm.python).parts[-3]}.npz"
+        job["gradients"] = str(gradients)
+        return [run_child(arm.python, job) for _ in range(self._processes)], gradients
+
+    def _file(self, arm: Arm) -> dict[str, Any]:
+        """Builds the graph with the arm's own TensorFlow; rewrites it here."""
+        path = self._folder / f"plain-{Path(arm.python).parts[-3]}.pb"
+        job = {"arm": "build", "blocks": self._blocks, "path": str(path)}
+        names = run_child(arm.python, job)["names"]
+        if arm.rewritten:
+            path = rewritten(path)
+        return {"arm": "run", "path": str(path), "names": names}
+
+
+def rewritten(path: Path) -> Path:
+    """Rewrites a graph file into one beside it."""
+    import graphrev
+
+    target = path.with_name(f"rewritten-{path.name}")
+    graphrev.rewrite(path, PASS).save(target, overwrite=True)
+    return target
+
+
+def gradient_error(before: Path, after: Path) -> float:
+    """Relative L2 error of all gradients taken together."""
+    old, new = np.load(before), np.load(after)
+    first = np.concatenate([old[key].ravel().astype(np.float64) for key in old.files])
+    second = np.concatenate([new[key].ravel().astype(np.float64) for key in new.files])
+    return float(np.linalg.norm(first - second) / np.linalg.norm(first))
