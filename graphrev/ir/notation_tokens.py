@@ -14,9 +14,10 @@ from typing import NoReturn
 
 from graphrev.errors import InvalidInputError, printable
 
-_TOKEN = re.compile(
-    r'"[^"\\]*(?:\\.[^"\\]*)*"|[A-Za-z0-9_.\-][A-Za-z0-9_.\-/+>]*|=>|[^ \t\r]', re.DOTALL
-)
+_QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+_TOKEN = re.compile(rf'{_QUOTED}|".*|[A-Za-z0-9_.\-][A-Za-z0-9_.\-/+>]*|=>|[^ \t\r]', re.DOTALL)
+"""A quote that nothing closes takes the rest of the line."""
+_CLOSED = re.compile(_QUOTED, re.DOTALL)
 _WORD = re.compile(r"[A-Za-z0-9_.\-]")
 _INTEGER = re.compile(r"-?[0-9]{1,40}")
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
@@ -110,7 +111,7 @@ class Tokens:
         token = self.peek()
         if not token.startswith('"'):
             self.fail("a quoted string")
-        if token == '"':
+        if not _CLOSED.fullmatch(token):
             self.fail("a string with its closing quote")
         self._at += 1
         if "\\" not in token:

@@ -18,7 +18,7 @@ from graphrev.ir.attrs import (
 from graphrev.ir.dtypes import REF_OFFSET, DType
 from graphrev.ir.notation_tokens import Tokens
 
-_FLOAT = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|inf)|nan")
+_FLOAT = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*(?:e[+-]?[0-9]+)?|e[+-]?[0-9]+)|inf)|nan")
 _UNKNOWN = re.compile(r"unknown_(-?[0-9]{1,20})")
 _DTYPES = {dtype.name.lower(): dtype for dtype in DType}
 _WORDS = {"true": True, "false": False}

@@ -103,9 +103,9 @@ def _escape(match: re.Match[str]) -> str:
     code = ord(char)
     if char in _SHORT:
         return _SHORT[char]
-    return (
-        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-    )
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _attrs(attrs: Iterable[tuple[str, AttrValue]]) -> str:
@@ -116,8 +116,6 @@ def value_to_text(value: AttrValue) -> str:
     """An attribute value."""
     if isinstance(value, tuple):
         return "[" + ", ".join(map(value_to_text, value)) + "]"
-    if isinstance(value, Shape | TensorValue | FunctionRef | AttrPlaceholder | OpaqueAttr):
-        return _composite(value)
     match value:
         case DType():
             return _dtype(value)
@@ -129,6 +127,8 @@ def value_to_text(value: AttrValue) -> str:
             return _float(value)
         case bytes():
             return quoted(value.decode("latin-1"))
+        case _:
+            return _composite(value)
 
 
 def _composite(value: Shape | TensorValue | FunctionRef | AttrPlaceholder | OpaqueAttr) -> str:

@@ -14,15 +14,15 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np  # noqa: E402
-import tensorflow as _tensorflow  # noqa: E402
+import numpy as np
+import tensorflow as _tensorflow
 
 tf = _tensorflow.compat.v1
 CONVOLUTION = re.compile(r" = _*(?:Mkl)?(?:Native)?(?:Fused)?(Conv2D(?:Backprop(?:Filter|Input))?)")
 BATCH, SIZE, CHANNELS = 64, 32, 64
 
 
-class Net(object):
+class Net:
     """The net of the published comparisons: stem, split, blocks of BN-ReLU-conv, mean, dense."""
 
     def __init__(self):

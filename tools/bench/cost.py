@@ -75,7 +75,7 @@ def measure(nodes: int, *, compare: bool) -> Cost:
 
 
 def enlarge(path: Path, nodes: int) -> int:
-    """Writes a graph of about ``nodes`` nodes: renamed copies of one built net; returns how many."""
+    """Writes renamed copies of one built net, about ``nodes`` nodes; returns how many."""
     from graphrev.io import Format, Model, load, save
     from graphrev.ir import Graph, Node
 

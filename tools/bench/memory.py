@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -110,7 +109,7 @@ class _Depth:
             results, gradients = self._results(arm)
         except RuntimeError as error:
             return Row(arm.name, "", self._layers, (0, 0), 0, 0, 0, None, str(error)[:80])
-        time = median(result["time"] for result in results)
+        time = min(result["time"] for result in results)
         calls = sum(results[0]["convolutions"].values())
         plain_time, plain_calls, plain_gradients = self._plain.setdefault(
             arm.python, (time, calls, gradients)

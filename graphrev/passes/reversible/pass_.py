@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,9 +11,10 @@ from graphrev.analysis.frames import control_contexts
 from graphrev.editor import GraphEditor
 from graphrev.errors import UsageError
 from graphrev.ir import DType, Graph, TensorRef
-from graphrev.passes.reversible.apply import BLOCK_ATTR, CLONE_ATTR, apply_reversible
+from graphrev.passes.reversible.apply import BLOCK_ATTR, apply_reversible
 from graphrev.passes.reversible.chains import join
 from graphrev.passes.reversible.checks import Checks
+from graphrev.passes.reversible.cycles import without_cycles
 from graphrev.passes.reversible.drift import (
     anchored_streams,
     longest_segment,
@@ -21,9 +22,8 @@ from graphrev.passes.reversible.drift import (
 )
 from graphrev.passes.reversible.halves import Chain, Half, Pair
 from graphrev.passes.reversible.marked import find_marked
-from graphrev.passes.reversible.ordering import lowest_ranks
 from graphrev.passes.reversible.plan import BlockPlan, ReversiblePlan
-from graphrev.passes.reversible.planner import Planner, blocking_node, ranks_of
+from graphrev.passes.reversible.planner import Planner
 from graphrev.passes.reversible.region import Region
 from graphrev.passes.reversible.search import Found, search
 from graphrev.passes.reversible.sums import is_sum
@@ -86,7 +86,7 @@ class Reversible(Pass[ReversiblePlan]):
                 plans.append(outcome)
             else:
                 rejections.append(outcome)
-        blocks, cyclic = _without_cycles(around, plans)
+        blocks, cyclic = without_cycles(around, plans)
         return ReversiblePlan((*rejections, *cyclic), blocks)
 
     def apply(self, plan: ReversiblePlan, editor: GraphEditor) -> None:
@@ -187,43 +187,9 @@ def _tensors(names: Iterable[str]) -> frozenset[TensorRef]:
     )
 
 
-def _without_cycles(
-    around: Surroundings, plans: Sequence[BlockPlan]
-) -> tuple[tuple[BlockPlan, ...], tuple[Rejection, ...]]:
-    ranks: dict[str, float] = {}
-    for plan in plans:
-        for name, rank in ranks_of(around, plan).items():
-            ranks[name] = min(rank, ranks.get(name, rank))
-    low = lowest_ranks(around, ranks) if plans else []
-    kept: list[BlockPlan] = []
-    rejected: list[Rejection] = []
-    for plan in plans:
-        blocker = blocking_node(around, plan, low)
-        if blocker is None:
-            kept.append(plan)
-        else:
-            rejected.append(_cyclic(plan, blocker))
-    return tuple(kept), tuple(rejected)
-
-
-def _cyclic(plan: BlockPlan, blocker: str) -> Rejection:
-    ends = tuple(ref.node for ref in (*plan.inputs, *plan.outputs))
-    updates = {guard.mutator for guard in plan.guards}
-    if blocker in updates:
-        reason = f"Block '{plan.name}' reads a variable that '{blocker}' writes too early."
-        return Rejection(Code.VARIABLE_CHANGES, reason, (blocker, *ends))
-    reason = f"Block '{plan.name}': '{blocker}' would wait for what it is computed from."
-    return Rejection(Code.TRIGGER_CYCLE, reason, (blocker, *ends))
-
-
 def _idle(around: Surroundings, item: Candidate) -> Rejection:
     chain, copied = item.chain, item.forward
-    originals = {
-        node.attrs.get(CLONE_ATTR)
-        for node in around.graph.nodes.values()
-        if CLONE_ATTR in node.attrs
-    }
-    if any(name.encode() in originals for name in copied):
+    if not around.recomputed.isdisjoint(copied):
         reason = f"Block '{chain.name}' is recomputed already."
         return Rejection(Code.ALREADY_REWRITTEN, reason, chain.nodes)
     reason = f"Block '{chain.name}': no backward pass reads a value that would be recomputed."

@@ -16,7 +16,7 @@ from graphrev.analysis import ops
 from graphrev.ir import DType, TensorRef
 from graphrev.passes.reversible.drift import worst_drift
 from graphrev.passes.reversible.guards import buffer_owner, later_updates
-from graphrev.passes.reversible.halves import Chain, Half
+from graphrev.passes.reversible.halves import Chain
 from graphrev.passes.reversible.plan import BlockPlan, Guard, HalfPlan, Redirect, Replay
 from graphrev.passes.reversible.region import Region
 from graphrev.passes.reversible.surroundings import Surroundings
@@ -193,50 +193,3 @@ def _common_scope(names: Iterable[str]) -> str:
             length += 1
         common = common[:length]
     return "/".join(common or ()) or "graphrev"
-
-
-def ranks_of(around: Surroundings, plan: BlockPlan) -> Mapping[str, float]:
-    """The rank of every node that will read, or wait for, something the plan adds."""
-    ranks: dict[str, float] = {}
-
-    def lower(name: str, rank: float) -> None:
-        ranks[name] = min(rank, ranks.get(name, rank))
-
-    positions = [float(around.position(h.half.y.node)) for h in plan.halves]
-    owner = _stream_ranks([h.half for h in plan.halves], positions)
-    for place, half in enumerate(plan.halves):
-        for redirect in half.redirects:
-            for reader in redirect.readers:
-                lower(reader, positions[place])
-        for redirect in half.stream_redirects:
-            for reader in redirect.readers:
-                lower(reader, owner[half.half.p])
-    for guard in plan.guards:
-        lower(guard.mutator, positions[guard.half])
-    return ranks
-
-
-def _stream_ranks(halves: list[Half], positions: list[float]) -> Mapping[TensorRef, float]:
-    """A stream's readers have the rank of the first half that computes h from the stream."""
-    ranks: dict[TensorRef, float] = {half.p: positions[0] for half in halves}
-    for half, position in zip(reversed(halves), reversed(positions)):
-        ranks[half.q] = position
-    return ranks
-
-
-def blocking_node(around: Surroundings, plan: BlockPlan, low: list[float]) -> str | None:
-    """A node that a copy would wait for although it depends on what the copy feeds, if any."""
-    ids, graph = around.index.ids, around.graph
-    for half in plan.halves:
-        if half.is_idle:
-            continue
-        rank = float(around.position(half.half.y.node))
-        own = {*half.clones, half.half.q.node}
-        outside = (
-            ref.node for name in half.clones for ref in graph[name].inputs if ref.node not in own
-        )
-        controls = (source for name in half.clones for source in graph[name].control_inputs)
-        for name in (*half.triggers, half.half.q.node, half.half.y.node, *outside, *controls):
-            if low[ids[name]] <= rank:
-                return name
-    return None

@@ -14,6 +14,9 @@ from graphrev.ir import DType, Graph, Node, TensorRef
 METADATA_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 """Ops that read a tensor's shape and not its value: they run early and keep nothing alive."""
 
+CLONE_ATTR = "_graphrev_clone_of"
+"""Names the original of a recomputed copy."""
+
 _ALIAS_OP = "Identity"
 
 
@@ -80,6 +83,12 @@ class Surroundings:
             return frozenset()
         labels = descendant_labels(self.index, [seeds], control=False)
         return frozenset(name for name, label in zip(self.index.names, labels) if label)
+
+    @cached_property
+    def recomputed(self) -> frozenset[str]:
+        """The nodes that an earlier run of the pass made copies of."""
+        found = (node.attrs.get(CLONE_ATTR) for node in self.graph.nodes.values())
+        return frozenset(origin.decode() for origin in found if isinstance(origin, bytes))
 
     def dtype(self, node: Node) -> DType | None:
         """The element type a sum works in (its ``T``), without reference."""

@@ -1,0 +1,27 @@
+"""What every test shares: quiet TensorFlow, the fixture index, the corpus."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+FIXTURES = Path(__file__).parent / "fixtures"
+INDEX = json.loads((FIXTURES / "index.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    return FIXTURES
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    folder = Path(os.environ.get("GRAPHREV_CORPUS", Path(__file__).parents[2] / "shared/corpus"))
+    if not folder.is_dir():
+        pytest.skip(f"no corpus in {folder}; set GRAPHREV_CORPUS")
+    return folder
