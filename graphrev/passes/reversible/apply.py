@@ -17,9 +17,8 @@ from graphrev.ir.marks import without_marks
 from graphrev.passes.reversible.halves import Half, Recovery
 from graphrev.passes.reversible.plan import BlockPlan, HalfPlan, Redirect, ReversiblePlan
 from graphrev.passes.reversible.stateless import add_seed, add_twin, twin_node
-from graphrev.passes.reversible.surroundings import CLONE_ATTR
+from graphrev.passes.reversible.surroundings import BLOCK_ATTR, CLONE_ATTR
 
-BLOCK_ATTR = "_graphrev_block"
 STREAM_ATTR = "_graphrev_stream"
 
 

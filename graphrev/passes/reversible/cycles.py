@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from graphrev.editor import GraphEditor
 from graphrev.ir.index import CycleError
-from graphrev.passes.reversible.apply import BLOCK_ATTR, apply_reversible
+from graphrev.passes.reversible.apply import apply_reversible
 from graphrev.passes.reversible.ordering import blocking_node, lowest_ranks, ranks_of
 from graphrev.passes.reversible.plan import BlockPlan, ReversiblePlan
-from graphrev.passes.reversible.surroundings import Surroundings
+from graphrev.passes.reversible.surroundings import BLOCK_ATTR, Surroundings
 from graphrev.pipeline import Code, Rejection
 
 

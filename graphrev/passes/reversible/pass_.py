@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,7 +11,7 @@ from graphrev.analysis.frames import control_contexts
 from graphrev.editor import GraphEditor
 from graphrev.errors import UsageError
 from graphrev.ir import DType, Graph, TensorRef
-from graphrev.passes.reversible.apply import BLOCK_ATTR, apply_reversible
+from graphrev.passes.reversible.apply import apply_reversible
 from graphrev.passes.reversible.chains import join
 from graphrev.passes.reversible.checks import Checks
 from graphrev.passes.reversible.cycles import without_cycles
@@ -27,7 +27,7 @@ from graphrev.passes.reversible.planner import Planner
 from graphrev.passes.reversible.region import Region
 from graphrev.passes.reversible.search import Found, search
 from graphrev.passes.reversible.sums import is_sum
-from graphrev.passes.reversible.surroundings import Surroundings
+from graphrev.passes.reversible.surroundings import BLOCK_ATTR, Surroundings
 from graphrev.passes.reversible.uses import Candidate, Readers, backward_readers
 from graphrev.pipeline import Code, Pass, Rejection
 
@@ -77,9 +77,10 @@ class Reversible(Pass[ReversiblePlan]):
         whole = [p for p in found.pairs if all(half in regions for half in p.halves)]
         chains, overlaps = join(around, whole)
         candidates = [_candidate(chain, regions) for chain in chains]
+        found_readers = self._trimmed(around, candidates)
         plans: list[BlockPlan] = []
         rejections = [*found.near_misses, *misses, *overlaps]
-        for item, readers in zip(candidates, backward_readers(around, candidates)):
+        for item, readers in found_readers:
             outcome, notes = self._plan(around, item, readers, replayed)
             rejections.extend(notes)
             if isinstance(outcome, BlockPlan):
@@ -92,6 +93,23 @@ class Reversible(Pass[ReversiblePlan]):
     def apply(self, plan: ReversiblePlan, editor: GraphEditor) -> None:
         """Adds the recomputation of every planned block and re-points its backward readers."""
         apply_reversible(plan, editor)
+
+    def _trimmed(
+        self, around: Surroundings, candidates: Sequence[Candidate], tries: int = 3
+    ) -> list[tuple[Candidate, Readers]]:
+        """The candidates with their backward readers.
+
+        What follows the last pair may look like one more half (``loss(y1 + 0.5 * y2)``). A half at
+        the end of which no inner value is read by the backward pass frees nothing, so it is left
+        out, unless a mark asks for it.
+        """
+        readers = backward_readers(around, candidates)
+        if self.detect == "marked" or not tries:
+            return list(zip(candidates, readers))
+        shorter = [_without_idle_end(item, r) for item, r in zip(candidates, readers)]
+        if all(new is old for new, old in zip(shorter, candidates)):
+            return list(zip(candidates, readers))
+        return self._trimmed(around, shorter, tries - 1)
 
     def _find(self, around: Surroundings) -> Found:
         if self.detect == "marked":
@@ -172,6 +190,14 @@ def _candidate(chain: Chain, regions: Mapping[Half, Region]) -> Candidate:
     while len(halves) > 2 and not regions[halves[-1]].nodes:
         halves = halves[:-1]
     return Candidate(Chain(chain.name, halves), tuple(regions[half] for half in halves))
+
+
+def _without_idle_end(item: Candidate, readers: Readers) -> Candidate:
+    halves = item.chain.halves
+    inner = {use.half for use in readers.uses if use.stream is None}
+    if len(halves) <= 2 or len(halves) - 1 in inner:
+        return item
+    return Candidate(Chain(item.chain.name, halves[:-1]), item.regions[:-1])
 
 
 def _may_be_stream(around: Surroundings, name: str) -> bool:

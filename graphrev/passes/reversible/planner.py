@@ -60,7 +60,7 @@ class Planner:
         dtype = self._dtype()
         return BlockPlan(
             name=self.chain.name,
-            scope=_common_scope(use.reader for use in self.readers.uses),
+            scope=_common_scope(use.reader for use in uses),
             halves=halves,
             saved=tuple(s for s in self.chain.streams if s in self.saved),
             guards=tuple(self._guards(clones)),

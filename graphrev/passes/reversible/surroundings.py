@@ -14,6 +14,9 @@ from graphrev.ir import DType, Graph, Node, TensorRef
 METADATA_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 """Ops that read a tensor's shape and not its value: they run early and keep nothing alive."""
 
+BLOCK_ATTR = "_graphrev_block"
+"""Names the block that a node was added for."""
+
 CLONE_ATTR = "_graphrev_clone_of"
 """Names the original of a recomputed copy."""
 

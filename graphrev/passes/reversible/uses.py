@@ -25,7 +25,7 @@ from graphrev.analysis.order import ancestor_labels, descendant_labels
 from graphrev.ir import TensorRef
 from graphrev.passes.reversible.halves import Chain
 from graphrev.passes.reversible.region import Region
-from graphrev.passes.reversible.surroundings import METADATA_OPS, Surroundings
+from graphrev.passes.reversible.surroundings import BLOCK_ATTR, METADATA_OPS, Surroundings
 
 BATCH = 256
 """Chains whose labels are computed together: a label is an integer of this many bits, or two."""
@@ -106,8 +106,10 @@ def _uses(around: Surroundings, item: Candidate) -> Iterator[Use]:
 
 
 def _outside(around: Surroundings, name: str, own: frozenset[str]) -> Iterator[str]:
+    """Readers by value outside the chain; what an earlier run added keeps what it reads."""
     for reader in around.graph.readers.get(name, ()):
-        if reader not in own and around.graph[reader].op not in METADATA_OPS:
+        node = around.graph[reader]
+        if reader not in own and node.op not in METADATA_OPS and BLOCK_ATTR not in node.attrs:
             yield reader
 
 
