@@ -41,7 +41,7 @@ def load(path: str | Path, progress: Progress | None = None) -> Model:
             says, larger than 2 GiB, or breaks an invariant of the format.
     """
     file = Path(path)
-    if file.is_dir() or file.name.startswith("saved_model.pb"):
+    if file.is_dir() or file.name == "saved_model.pb":
         return _load_saved_model(file if file.is_dir() else file.parent, progress)
     kind = _kind(file)
     data = _read(file)
@@ -215,7 +215,7 @@ def encode(model: Model, target: Path) -> bytes:
     """The content of the file ``target``.
 
     Raises:
-        UsageError: its extension does not fit the model.
+        UsageError: its extension does not fit the model, or text cannot hold all of it.
         OutputError: the content is over 2 GiB.
     """
     check_extension(model, target)
@@ -226,7 +226,7 @@ def encode(model: Model, target: Path) -> bytes:
     if meta and model.envelope is not None:
         data = _sized(model.envelope.encode(data), target)
     if target.suffix == ".pbtxt" or (meta and model.format is Format.META_TEXT):
-        return text.spell(data, meta=meta).encode("utf-8")
+        return text.spell(data, str(target), meta=meta).encode("utf-8")
     return data
 
 

@@ -23,13 +23,12 @@ class SavedModelFrame:
 
     Attributes:
         folder: where it was read from; variables and assets are copied from there.
-        schema_version: the SavedModel's schema version.
-        others: the serialized MetaGraphDefs, with ``None`` in the place of the one that was opened.
+        fields: the fields of the SavedModel, with ``None`` in the place of the MetaGraphDef that
+            was opened.
     """
 
     folder: Path
-    schema_version: int
-    others: tuple[bytes | None, ...]
+    fields: tuple[wire.Field | None, ...]
 
 
 def open_saved_model(data: bytes, folder: Path) -> tuple[bytes, Envelope, SavedModelFrame]:
@@ -38,27 +37,28 @@ def open_saved_model(data: bytes, folder: Path) -> tuple[bytes, Envelope, SavedM
     Raises:
         WireError: the bytes are no SavedModel.
     """
-    version, metas = 0, list[bytes]()
-    for number, _, value in wire.fields(data):
+    fields: list[wire.Field | None] = list(wire.fields(data))
+    opened: dict[int, tuple[bytes, Envelope]] = {}
+    for place, (number, _, value) in enumerate(wire.fields(data)):
         if number == _VERSION:
-            version = wire.signed(value)
+            wire.signed(value)
         elif number == _META_GRAPH:
-            metas.append(wire.chunk(value))
-    if not metas:
+            opened[place] = open_meta_graph(wire.chunk(value))
+    if not opened:
         raise wire.WireError(len(data), "no MetaGraphDef in it")
-    opened = [open_meta_graph(meta) for meta in metas]
-    tagged = (i for i, (_, envelope) in enumerate(opened) if _TRAIN in envelope.tags)
-    chosen = next(tagged, 0)
-    others = tuple(None if i == chosen else meta for i, meta in enumerate(metas))
+    tagged = (place for place, (_, envelope) in opened.items() if _TRAIN in envelope.tags)
+    chosen = next(tagged, next(iter(opened)))
+    fields[chosen] = None
     graph, envelope = opened[chosen]
-    return graph, envelope, SavedModelFrame(folder, version, others)
+    return graph, envelope, SavedModelFrame(folder, tuple(fields))
 
 
 def encode_saved_model(meta_graph: bytes, frame: SavedModelFrame) -> bytes:
     """The SavedModel with ``meta_graph`` in the place of the one that was opened."""
-    metas = (meta_graph if other is None else other for other in frame.others)
-    head = wire.number_field(_VERSION, frame.schema_version) if frame.schema_version else b""
-    return head + b"".join(wire.bytes_field(_META_GRAPH, meta) for meta in metas)
+    return b"".join(
+        wire.bytes_field(_META_GRAPH, meta_graph) if field is None else wire.encode_field(field)
+        for field in frame.fields
+    )
 
 
 def copy_companions(frame: SavedModelFrame, target: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from graphrev.errors import InvalidInputError, printable
+from graphrev.errors import InvalidInputError, UsageError, printable
 from graphrev.io.protos import light
 
 _META_FIELD = re.compile(
@@ -48,12 +48,31 @@ def parse(text: str, source: str, *, meta: bool) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
-def spell(data: bytes, *, meta: bool) -> str:
-    """The text of a serialized GraphDef or MetaGraphDef."""
-    from google.protobuf import text_format
+def spell(data: bytes, target: str, *, meta: bool) -> str:
+    """The text of a serialized GraphDef or MetaGraphDef.
 
-    message = _message(meta)
-    message.ParseFromString(data)
+    Raises:
+        UsageError: it holds fields that have no name here, which text would lose.
+        InvalidInputError: a part that was kept unread is damaged.
+    """
+    from google.protobuf import text_format
+    from google.protobuf.message import DecodeError
+
+    message, known, binary = _message(meta), _message(meta), ".meta" if meta else ".pb"
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise InvalidInputError(
+            f"'{printable(target)}' cannot be written as text: an attribute or a collection of the "
+            f"input is damaged ({printable(str(error))}). Export the graph again."
+        ) from None
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    if known.ByteSize() != message.ByteSize():
+        raise UsageError(
+            f"'{printable(target)}': the graph holds fields of a later TensorFlow, which text "
+            f"cannot spell. Write a binary {binary}."
+        )
     return text_format.MessageToString(message)
 
 
