@@ -134,7 +134,10 @@ def measure(graph, gradients, job):
             times.append(time.time() - start)
     if values:
         np.savez(job["gradients"], *values)
-    return {"peak": peak(metadata), "convolutions": convolutions(metadata), "time": min(times)}
+    result = {"peak": peak(metadata), "convolutions": convolutions(metadata), "time": min(times)}
+    if job.get("timeline"):
+        result["timeline"] = timeline(metadata, job["timeline"])
+    return result
 
 
 def node_stats(metadata):
@@ -145,16 +148,29 @@ def node_stats(metadata):
                 yield stats
 
 
-def peak(metadata):
-    """The most bytes allocated at once, by the allocation records of the trace."""
+def allocations(metadata):
+    """Times and sizes of the trace's allocations and releases, in order."""
     records = [
         (record.alloc_micros, record.alloc_bytes)
         for stats in node_stats(metadata)
         for memory in stats.memory
         for record in memory.allocation_records
     ]
-    records.sort(key=lambda record: record[0])
-    return int(max(np.cumsum([size for _, size in records])))
+    return sorted(records, key=lambda record: record[0])
+
+
+def peak(metadata):
+    """The most bytes allocated at once, by the allocation records of the trace."""
+    return int(max(np.cumsum([size for _, size in allocations(metadata)])))
+
+
+def timeline(metadata, points):
+    """Bytes allocated at ``points`` moments spread evenly over the step."""
+    times, sizes = zip(*allocations(metadata))
+    alive = np.cumsum(sizes)
+    moments = np.linspace(times[0], times[-1], points)
+    places = np.searchsorted(times, moments, side="right") - 1
+    return [int(alive[place]) for place in places]
 
 
 def convolutions(metadata):

@@ -50,7 +50,7 @@ def test_dropout_is_exact_whether_tensors_or_seeds_are_saved(options: str) -> No
 
 @pytest.mark.parametrize("every", [1, 2, 3])
 def test_anchors_bound_the_drift_and_cost_what_the_plan_says(every: int) -> None:
-    result, plan = rewrite("bench", f"detect=structural,anchor_every={every}")
+    _, plan = rewrite("bench", f"detect=structural,anchor_every={every}")
     (block,) = plan.blocks
     stream = 64 * 32 * 32 * 32 * 4
     assert block.saved_bytes == len(block.saved) * stream

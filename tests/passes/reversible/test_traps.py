@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_gate_waits_for_every_backward_reader_of_the_half_above() -> None:
     graph = training(pairs=3)
     outcome, _ = rewrite(graph)
     halves = planned(graph)
-    for below, above in zip(halves, halves[1:]):
+    for below, above in pairwise(halves):
         readers = {name for r in above.redirects for name in r.readers}
         assert readers <= set(below.triggers)
     gates = [n for n in outcome.after.nodes.values() if n.name.endswith("/gate")]
