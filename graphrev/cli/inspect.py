@@ -8,6 +8,7 @@ from graphrev.cli.options import (
     feed_option,
     json_flag,
     load_with_progress,
+    naming,
     parse_feeds,
     pass_option,
     print_json,
@@ -31,7 +32,7 @@ def command(path: str, passes: tuple[str, ...], feeds: tuple[str, ...], as_json:
 
     shapes = parse_feeds(feeds)
     chosen: tuple[api.PassLike, ...] = api.parse_passes(passes)
-    with Stages() as stages:
+    with naming(path), Stages() as stages:
         model = load_with_progress(path, stages)
         if not chosen:
             marked = any(pair_marks(node) for node in model.graph.nodes.values())

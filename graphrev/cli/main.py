@@ -12,6 +12,7 @@ import sys
 
 import click
 
+from graphrev import __version__
 from graphrev.errors import GraphrevError, printable
 
 COMMANDS = {
@@ -22,6 +23,8 @@ COMMANDS = {
     "show": "print a graph in the text notation",
 }
 _DEBUG = "GRAPHREV_DEBUG"
+_LONGEST = 4000
+"""Characters of a message at most."""
 
 
 class LazyGroup(click.Group):
@@ -61,7 +64,7 @@ class LazyGroup(click.Group):
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="graphrev")
+@click.version_option(__version__)
 def cli() -> None:
     """Rewrites TensorFlow graphs: reversible blocks are recomputed in the backward pass."""
 
@@ -79,13 +82,13 @@ def _run(args: list[str] | None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
+        _say(f"{error.format_message()}{_where(error)}")
         return error.exit_code
     except click.Abort:
-        click.echo("graphrev: interrupted; nothing was written.", err=True)
+        _say("interrupted; nothing was written.")
         return 130
     except GraphrevError as error:
-        click.echo(f"graphrev: {error}", err=True)
+        _say(str(error))
         return error.exit_code
     except BrokenPipeError:
         sys.stderr.close()
@@ -94,14 +97,25 @@ def _run(args: list[str] | None) -> int:
         return _internal(error)
 
 
+def _where(error: click.ClickException) -> str:
+    """Which help says more about a wrong call."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f" See '{context.command_path} --help'." if context is not None else ""
+
+
+def _say(message: str) -> None:
+    """Prints one paragraph on standard error; what hostile names bring along stays inert."""
+    line = " ".join(message.split())
+    click.echo(f"graphrev: {printable(line, _LONGEST)}", err=True)
+
+
 def _internal(error: Exception) -> int:
     """An error nobody foresaw: one line, the traceback on request."""
     if os.environ.get(_DEBUG):
         raise error
     said = printable(f"{type(error).__name__}: {error}", 300)
-    click.echo(
-        f"graphrev: an internal fault: {said}. This is a bug in graphrev; nothing was written. Run "
-        f"again with {_DEBUG}=1 for the traceback and report it.",
-        err=True,
+    _say(
+        f"an internal fault: {said}. This is a bug in graphrev; nothing was written. Run again "
+        f"with {_DEBUG}=1 for the traceback and report it."
     )
     return 4

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from graphrev.errors import UsageError, printable
+from graphrev.errors import InvalidInputError, UsageError, printable
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -55,6 +56,18 @@ def parse_feeds(feeds: tuple[str, ...]) -> dict[str, tuple[int | None, ...]]:
 def print_json(data: Any) -> None:
     """Prints plain data as JSON, keys in the order they were made; hostile text is escaped."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=True))
+
+
+@contextmanager
+def naming(path: str) -> Generator[None]:
+    """Puts the file's name before what is said about an input that turns out to be invalid."""
+    try:
+        yield
+    except InvalidInputError as error:
+        shown = f"'{printable(path)}'"
+        if str(error).startswith(shown):
+            raise
+        raise type(error)(f"{shown}: {error}") from None
 
 
 def load_with_progress(path: str, stages: Any) -> Any:

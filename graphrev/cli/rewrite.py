@@ -12,6 +12,7 @@ from graphrev.cli.options import (
     feed_option,
     json_flag,
     load_with_progress,
+    naming,
     parse_feeds,
     pass_option,
     print_json,
@@ -47,7 +48,7 @@ def command(
     chosen = api.parse_passes(passes)
     shapes = parse_feeds(feeds)
     _check(path, output, report, bool(chosen), dry_run=dry_run, overwrite=overwrite)
-    with Stages() as stages:
+    with naming(path), Stages() as stages:
         model = load_with_progress(path, stages)
         if output is not None:
             _check_fits(model, output)
@@ -120,7 +121,7 @@ def _tell(report: Any, data: Any, output: str | None, *, dry_run: bool, failed: 
         return
     click.echo(report.to_text(memory=False))
     if failed:
-        click.echo("The graphs differ; nothing was written.", err=True)
+        click.echo("graphrev: the graphs differ; nothing was written.", err=True)
     elif dry_run:
         click.echo("Dry run: nothing was written.")
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from graphrev.cli.options import load_with_progress
+from graphrev.cli.options import load_with_progress, naming
 from graphrev.cli.progress import Stages
 
 
@@ -14,7 +14,7 @@ def command(path: str) -> None:
     """Print the graph IN in the text notation, one node a line."""
     from graphrev.ir.notation import to_text
 
-    with Stages() as stages:
+    with naming(path), Stages() as stages:
         model = load_with_progress(path, stages)
         text = to_text(model.graph)
     click.echo(text, nl=False)

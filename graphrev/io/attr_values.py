@@ -17,32 +17,38 @@ from graphrev.ir import (
 )
 
 _LIST, _S, _I, _F, _B, _TYPE, _SHAPE, _TENSOR, _PLACEHOLDER, _FUNC = range(1, 11)
+DEEPEST = 100
+"""Levels of functions in attributes of functions; more is no graph that TensorFlow writes."""
 _LIST_FUNC = 9
 """Inside ``ListValue`` functions are field 9 (placeholders have no list form)."""
 
 
-def decode_attr(raw: bytes) -> AttrValue:
+def decode_attr(raw: bytes, depth: int = 0) -> AttrValue:
     """The value of an AttrValue; what has no plain form is kept as its bytes.
 
+    Args:
+        raw: the serialized AttrValue.
+        depth: how many functions it is nested in.
+
     Raises:
-        WireError: the bytes are no message.
+        WireError: the bytes are no message, or functions nest deeper than :data:`DEEPEST`.
     """
     parts = list(wire.fields(raw))
     if len(parts) != 1:
         return OpaqueAttr(raw)
     number, kind, value = parts[0]
     if number == _LIST:
-        listed = _decode_list(wire.chunk(value))
+        listed = _decode_list(wire.chunk(value), depth)
         return OpaqueAttr(raw) if listed is None else listed
     if number == _PLACEHOLDER:
         return AttrPlaceholder(wire.text(value))
     if number == _F and kind == wire.FIXED32:
         return wire.floats(value)[0]
-    scalar = _decode_scalar(number, value)
+    scalar = _decode_scalar(number, value, depth)
     return OpaqueAttr(raw) if scalar is None else scalar
 
 
-def _decode_scalar(number: int, value: int | bytes) -> AttrScalar | None:
+def _decode_scalar(number: int, value: int | bytes, depth: int) -> AttrScalar | None:
     if number == _S:
         return wire.chunk(value)
     if number == _I:
@@ -55,10 +61,10 @@ def _decode_scalar(number: int, value: int | bytes) -> AttrScalar | None:
         return decode_shape(wire.chunk(value))
     if number == _TENSOR:
         return decode_tensor(wire.chunk(value))
-    return decode_function(wire.chunk(value)) if number == _FUNC else None
+    return decode_function(wire.chunk(value), depth) if number == _FUNC else None
 
 
-def _decode_list(raw: bytes) -> tuple[AttrScalar, ...] | None:
+def _decode_list(raw: bytes, depth: int) -> tuple[AttrScalar, ...] | None:
     """A ListValue; ``None`` when it mixes kinds or holds something unknown."""
     items: list[AttrScalar] = []
     numbers: set[int] = set()
@@ -72,7 +78,7 @@ def _decode_list(raw: bytes) -> tuple[AttrScalar, ...] | None:
             items.extend(wire.floats(value))
         else:
             known = number if number != _LIST_FUNC else _FUNC
-            item = _decode_scalar(known, value)
+            item = _decode_scalar(known, value, depth)
             if item is None or number == _FUNC:
                 return None
             items.append(item)
@@ -113,28 +119,38 @@ def decode_tensor(raw: bytes) -> TensorValue:
     return TensorValue(DType(dtype), shape, raw)
 
 
-def decode_function(raw: bytes) -> FunctionRef | None:
-    """A NameAttrList; ``None`` when it holds something unknown."""
+def decode_function(raw: bytes, depth: int = 0) -> FunctionRef | None:
+    """A NameAttrList; ``None`` when it holds something unknown.
+
+    Raises:
+        WireError: the bytes are no NameAttrList, or functions nest deeper than :data:`DEEPEST`.
+    """
+    if depth >= DEEPEST:
+        raise wire.WireError(0, f"functions nested in more than {DEEPEST} levels of attributes")
     name, attrs = "", list[tuple[str, AttrValue]]()
     for number, _, value in wire.fields(raw):
         if number == 1:
             name = wire.text(value)
         elif number == 2:
-            attrs.append(decode_entry(wire.chunk(value)))
+            attrs.append(decode_entry(wire.chunk(value), depth + 1))
         else:
             return None
     return FunctionRef(name, tuple(attrs))
 
 
-def decode_entry(raw: bytes) -> tuple[str, AttrValue]:
-    """An entry of ``map<string, AttrValue>``."""
+def decode_entry(raw: bytes, depth: int = 0) -> tuple[str, AttrValue]:
+    """An entry of ``map<string, AttrValue>``, inside ``depth`` functions.
+
+    Raises:
+        WireError: the bytes are no such entry.
+    """
     key, value = "", b""
     for number, _, part in wire.fields(raw):
         if number == 1:
             key = wire.text(part)
         elif number == 2:
             value = wire.chunk(part)
-    return key, decode_attr(value)
+    return key, decode_attr(value, depth)
 
 
 def encode_entries(number: int, entries: Iterable[tuple[str, AttrValue]]) -> bytes:

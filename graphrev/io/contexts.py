@@ -26,6 +26,8 @@ _WHILE = ContextLayout(frozenset({5, 6, 7, 8, 10, 11}), 9, 12)
 CONTEXTS = {"cond_context": _COND, "while_context": _WHILE}
 _NESTED = {1: _COND, 2: _WHILE}
 """Fields of ControlFlowContextDef."""
+_DEEPEST = 100
+"""Loops and branches in one another; more is no graph that TensorFlow writes."""
 
 
 def updated_context(
@@ -33,6 +35,7 @@ def updated_context(
     layout: ContextLayout,
     copies: Sequence[tuple[str, str]],
     renamed: Mapping[str, str],
+    depth: int = 0,
 ) -> bytes:
     """A context that also lists the copies of its values, everything renamed.
 
@@ -40,7 +43,13 @@ def updated_context(
         raw: a serialized CondContextDef or WhileContextDef.
         copies: ``(original, copy)`` for each node that was copied.
         renamed: new names by old name.
+        depth: how many contexts it is nested in.
+
+    Raises:
+        WireError: the bytes are no context, or contexts nest deeper than 100 levels.
     """
+    if depth > _DEEPEST:
+        raise wire.WireError(0, f"contexts nested in more than {_DEEPEST} levels")
     parts: list[bytes] = []
     for number, kind, value in wire.fields(raw):
         if number in layout.names:
@@ -49,16 +58,23 @@ def updated_context(
         elif number == layout.values:
             parts.append(wire.bytes_field(number, _values(wire.chunk(value), copies, renamed)))
         elif number == layout.nested:
-            inner = b"".join(
-                wire.bytes_field(n, updated_context(wire.chunk(v), _NESTED[n], copies, renamed))
-                if n in _NESTED
-                else wire.encode_field((n, k, v))
-                for n, k, v in wire.fields(wire.chunk(value))
-            )
+            inner = _nested(wire.chunk(value), copies, renamed, depth + 1)
             parts.append(wire.bytes_field(number, inner))
         else:
             parts.append(wire.encode_field((number, kind, value)))
     return b"".join(parts)
+
+
+def _nested(
+    raw: bytes, copies: Sequence[tuple[str, str]], renamed: Mapping[str, str], depth: int
+) -> bytes:
+    """A ControlFlowContextDef."""
+    return b"".join(
+        wire.bytes_field(n, updated_context(wire.chunk(v), _NESTED[n], copies, renamed, depth))
+        if n in _NESTED
+        else wire.encode_field((n, k, v))
+        for n, k, v in wire.fields(raw)
+    )
 
 
 def _values(raw: bytes, copies: Sequence[tuple[str, str]], renamed: Mapping[str, str]) -> bytes:

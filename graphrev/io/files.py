@@ -7,6 +7,7 @@ The extension says what a file holds (``.pb``, ``.pbtxt``, ``.meta``, a folder; 
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from graphrev.io import saved_models, text, wire
 from graphrev.io.graph_defs import decode_graph, encode_graph
 from graphrev.io.meta_graphs import looks_like_meta_graph, open_meta_graph
 from graphrev.io.model import Format, Model
-from graphrev.io.writing import write_file, write_folder
+from graphrev.io.writing import remove_leftovers, write_file, write_folder
 from graphrev.ir import Graph
 
 Progress = Callable[[int, int], None]
@@ -41,6 +42,8 @@ def load(path: str | Path, progress: Progress | None = None) -> Model:
             says, larger than 2 GiB, or breaks an invariant of the format.
     """
     file = Path(path)
+    if not os.path.lexists(file):
+        remove_leftovers(file)
     if file.is_dir() or file.name == "saved_model.pb":
         return _load_saved_model(file if file.is_dir() else file.parent, progress)
     kind = _kind(file)
@@ -96,16 +99,29 @@ def _read(file: Path) -> bytes:
     shown = printable(str(file))
     try:
         if file.stat().st_size > LARGEST:
-            raise InvalidInputError(
-                f"'{shown}' is larger than 2 GiB, protobuf's limit. Save the graph without its "
-                "constants (freeze less), then rewrite it."
-            )
-        data = file.read_bytes()
-        return gzip.decompress(data) if file.name.endswith(".gz") else data
+            raise _too_large(shown)
+        with gzip.open(file) if file.name.endswith(".gz") else open(file, "rb") as content:
+            data = content.read(LARGEST + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InvalidInputError(f"'{shown}' cannot be unpacked: {error}.") from None
-    except OSError as error:
-        raise UsageError(f"Cannot read '{shown}': {error.strerror or error}.") from error
+        raise InvalidInputError(
+            f"'{shown}' cannot be unpacked: {printable(str(error))}. It may be cut off or damaged: "
+            "copy it again."
+        ) from None
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or printable(str(error))
+        raise UsageError(
+            f"Cannot read '{shown}': {said}. Give the path of a readable file."
+        ) from error
+    if len(data) > LARGEST:
+        raise _too_large(shown)
+    return data
+
+
+def _too_large(shown: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"'{shown}' is larger than 2 GiB, protobuf's limit. Save the graph without its constants "
+        "(freeze less), then rewrite it."
+    )
 
 
 def _as_text(data: bytes) -> str | None:
@@ -130,6 +146,7 @@ def _graph_model(data: bytes, kind: Format, source: str, progress: Progress | No
 def _meta_model(data: bytes, kind: Format, source: str, progress: Progress | None) -> Model:
     with _readable(source, "MetaGraphDef", data):
         inner, envelope = open_meta_graph(data)
+        envelope.check()
         graph = decode_graph(inner, progress)
     return Model(_not_empty(graph, source), kind, source, envelope)
 
@@ -137,10 +154,15 @@ def _meta_model(data: bytes, kind: Format, source: str, progress: Progress | Non
 def _load_saved_model(folder: Path, progress: Progress | None) -> Model:
     file = folder / "saved_model.pb"
     if not file.is_file():
-        raise UsageError(f"'{printable(str(folder))}' is no SavedModel: it has no saved_model.pb.")
+        has_text = (folder / "saved_model.pbtxt").is_file()
+        hint = "Convert its saved_model.pbtxt first." if has_text else "Give the folder that has."
+        raise UsageError(
+            f"'{printable(str(folder))}' is no SavedModel: it has no saved_model.pb. {hint}"
+        )
     data = _read(file)
     with _readable(str(file), "SavedModel", data):
         inner, envelope, frame = saved_models.open_saved_model(data, folder)
+        envelope.check()
         graph = decode_graph(inner, progress)
     return Model(_not_empty(graph, str(folder)), Format.SAVED_MODEL, str(folder), envelope, frame)
 
@@ -193,14 +215,16 @@ def check_extension(model: Model, path: str | Path) -> None:
     """Refuses an output whose extension cannot hold the model.
 
     Raises:
-        UsageError: the extension does not fit the model.
+        UsageError: the extension does not fit the model, or a folder would hold itself.
     """
     target = Path(path)
     if target.suffix in (".pb", ".pbtxt") or (target.suffix == ".meta" and model.envelope):
         return
-    if model.frame is not None and not target.suffix:
-        return
     shown = printable(str(path))
+    if model.frame is not None and not target.suffix:
+        if model.frame.folder.resolve() in target.resolve().parents:
+            raise UsageError(f"'{shown}' is inside the input folder. Give an output beside it.")
+        return
     if target.suffix == ".meta":
         raise UsageError(
             f"'{shown}': the input '{printable(model.source)}' has no collections or saver to "

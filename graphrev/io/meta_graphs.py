@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphrev.edits import AddNode, EditLog, RenameNode
+from graphrev.edits import AddNode, EditLog, final_names
 from graphrev.io import wire
 from graphrev.io.op_defs import op_definition
+from graphrev.io.protos import light
 from graphrev.io.references import updated_fields
 
 INPUTS, OUTPUTS = 1, 2
@@ -32,6 +33,21 @@ class Envelope:
         parts = list(map(wire.encode_field, self.fields))
         parts.insert(self.graph_place, wire.bytes_field(_GRAPH, graph))
         return b"".join(parts)
+
+    def check(self) -> None:
+        """Reads everything once, so that damage is found before any work is done.
+
+        Raises:
+            WireError: a field is damaged.
+        """
+        from google.protobuf.message import DecodeError
+
+        try:
+            light("meta_graph_pb2").MetaGraphDef.FromString(self.encode(b""))
+        except DecodeError:
+            raise wire.WireError(
+                0, "a collection, signature or saver that cannot be read, in the message"
+            ) from None
 
     def signature_tensors(self, side: int) -> tuple[str, ...]:
         """The tensors that signatures name as inputs or outputs, sorted, without repeats."""
@@ -75,7 +91,7 @@ class Envelope:
     def after(self, edits: EditLog) -> Envelope:
         """The envelope made true for the graph that ``edits`` led to."""
         added = [edit for edit in edits if isinstance(edit, AddNode)]
-        renamed = {e.old: e.new for e in edits if isinstance(e, RenameNode)}
+        renamed = final_names(edits)
         envelope = self._with_ops(dict.fromkeys(edit.node.op for edit in added))
         copies = [(edit.origin, edit.node.name) for edit in added if edit.origin is not None]
         if copies or renamed:

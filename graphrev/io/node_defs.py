@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from sys import intern
 from typing import Protocol
 
+from graphrev.errors import InvalidInputError, printable
 from graphrev.io import wire
 from graphrev.io.attr_values import decode_entry, encode_entries
 from graphrev.ir import AttrValue, Node, TensorRef
@@ -28,11 +29,17 @@ class LazyAttrs(Mapping[str, AttrValue]):
 
     def _items(self) -> dict[str, AttrValue]:
         if self._decoded is None:
-            self._decoded = dict(
-                decode_entry(wire.chunk(value))
-                for number, _, value in wire.fields(self._raw)
-                if number == _ATTR
-            )
+            try:
+                self._decoded = dict(
+                    decode_entry(wire.chunk(value))
+                    for number, _, value in wire.fields(self._raw)
+                    if number == _ATTR
+                )
+            except wire.WireError as error:
+                raise InvalidInputError(
+                    f"The attributes of node '{_name(self._raw)}' cannot be read: {error}. The "
+                    "file may be damaged: copy or export it again."
+                ) from None
         return self._decoded
 
     def __getitem__(self, key: str) -> AttrValue:
@@ -50,6 +57,11 @@ class LazyAttrs(Mapping[str, AttrValue]):
 
     def __len__(self) -> int:
         return len(self._items())
+
+
+def _name(raw: bytes) -> str:
+    named = (wire.text(value) for number, _, value in wire.fields(raw) if number == _NAME)
+    return printable(next(named, ""))
 
 
 class InputNames:

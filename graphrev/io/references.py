@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graphrev.errors import InvalidInputError
 from graphrev.io import wire
 from graphrev.io.contexts import CONTEXTS, renamed_tensor, updated_context
 from graphrev.io.protos import light
@@ -65,12 +66,25 @@ def _collection(
     listed = entry.value
     for index, name in enumerate(listed.node_list.value):
         listed.node_list.value[index] = _renamed(name, renamed)
-    layout = CONTEXTS.get(entry.key)
-    if layout is not None:
-        for index, raw in enumerate(listed.bytes_list.value):
-            listed.bytes_list.value[index] = updated_context(raw, layout, copies, renamed)
+    _update_contexts(entry.key, listed.bytes_list.value, copies, renamed)
     after: bytes = entry.SerializeToString(deterministic=True)
     return data if after == before else after
+
+
+def _update_contexts(
+    collection: str, listed: Any, copies: Sequence[tuple[str, str]], renamed: Mapping[str, str]
+) -> None:
+    layout = CONTEXTS.get(collection)
+    if layout is None:
+        return
+    try:
+        for index, raw in enumerate(listed):
+            listed[index] = updated_context(raw, layout, copies, renamed)
+    except wire.WireError as error:
+        raise InvalidInputError(
+            f"The collection '{collection}' cannot be read: {error}. The file may be damaged: copy "
+            "or export it again."
+        ) from None
 
 
 def _renamed(name: str, renamed: Mapping[str, str]) -> str:

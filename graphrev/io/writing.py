@@ -1,7 +1,9 @@
 """Writes files so that there is always the old one or the whole new one.
 
 A temporary file in the target's own folder is written, synced and renamed over the target; a
-leftover of a killed run is recognised by its name and removed by the next one.
+leftover of a killed run is recognised by its name and removed by the next one. A folder cannot be
+renamed over another, so the old one is set aside first; a run killed between the two renames is
+healed by the next one, which puts it back.
 """
 
 from __future__ import annotations
@@ -10,11 +12,15 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from graphrev.errors import OutputError, UsageError, printable
 
 _MARK = ".graphrev-"
+_ASIDE = "-old"
+_being_written: set[str] = set()
+"""Temporary names of this process: its number alone would also fit a killed run's."""
 
 
 def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
@@ -29,7 +35,9 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
     """
     shown = printable(str(path))
     if not path.parent.is_dir():
-        raise OutputError(f"Cannot write '{shown}': there is no folder '{path.parent}'. Make it.")
+        raise OutputError(
+            f"Cannot write '{shown}': there is no folder '{printable(str(path.parent))}'. Make it."
+        )
     if overwrite:
         return
     if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
@@ -41,14 +49,16 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes ``data`` to ``path``, whole or not at all.
+    """Writes ``data`` to ``path``, whole or not at all; of a symlink, to what it points to.
 
     Raises:
         OutputError: the folder is not writable, the disk is full, the target is a folder.
     """
-    target = path.resolve() if path.is_symlink() else path
+    target = _behind_links(path)
     if target.is_dir():
-        raise OutputError(f"Cannot write '{printable(str(path))}': it is a folder.")
+        raise OutputError(
+            f"Cannot write '{printable(str(path))}': it is a folder. Give the name of a file."
+        )
 
     def write(temporary: Path) -> None:
         with open(temporary, "xb") as out:
@@ -59,7 +69,7 @@ def write_file(path: Path, data: bytes) -> None:
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
 
-    _guarded(target, write, lambda temporary: temporary.unlink(missing_ok=True))
+    _guarded(target, write)
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
@@ -68,61 +78,102 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     An existing folder is set aside first and removed once the new one is in its place.
 
     Raises:
-        OutputError: the parent is not writable, or the disk is full.
+        OutputError: the parent is not writable, the disk is full, the target is a file.
     """
+    target = _behind_links(path)
+    if target.exists() and not target.is_dir():
+        raise OutputError(
+            f"Cannot write '{printable(str(path))}': it is a file, and the result is a folder. "
+            "Give another output."
+        )
 
     def write(temporary: Path) -> None:
         temporary.mkdir()
         fill(temporary)
         _sync_tree(temporary)
-        aside = temporary.with_name(f"{temporary.name}-old")
-        if path.exists():
-            os.replace(path, aside)
-        os.replace(temporary, path)
+        aside = temporary.with_name(f"{temporary.name}{_ASIDE}")
+        if target.exists():
+            os.replace(target, aside)
+        try:
+            os.replace(temporary, target)
+        except OSError:
+            if aside.exists():
+                os.replace(aside, target)
+            raise
         shutil.rmtree(aside, ignore_errors=True)
 
-    _guarded(path, write, lambda temporary: shutil.rmtree(temporary, ignore_errors=True))
+    _guarded(target, write)
 
 
-def _guarded(target: Path, write: Callable[[Path], None], clean: Callable[[Path], None]) -> None:
-    remove_leftovers(target)
-    temporary = target.with_name(f".{target.name}{_MARK}{os.getpid()}-{secrets.token_hex(4)}")
+def _behind_links(path: Path) -> Path:
+    if not path.is_symlink():
+        return path
     try:
+        return path.resolve(strict=False)
+    except (OSError, RuntimeError):
+        raise OutputError(
+            f"Cannot write '{printable(str(path))}': it is a link to itself. Remove it."
+        ) from None
+
+
+def _guarded(target: Path, write: Callable[[Path], None]) -> None:
+    name = f".{target.name}{_MARK}{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = target.with_name(name)
+    _being_written.add(name)
+    try:
+        remove_leftovers(target)
         write(temporary)
-        _sync_folder(target.parent)
     except OSError as error:
         raise OutputError(
-            f"Cannot write '{printable(str(target))}': {error.strerror or error}. "
+            f"Cannot write '{printable(str(target))}': {printable(error.strerror or str(error))}. "
             "Nothing was changed there; free some space or give another output."
         ) from error
     finally:
-        if temporary.exists():
-            clean(temporary)
+        _remove(temporary)
+        _being_written.discard(name)
+    # The new content is in place and synced; its folder's entry may still be the old one after a
+    # power cut, which is whole too. Some file systems cannot sync a folder.
+    with suppress(OSError):
+        _sync_folder(target.parent)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or folder as far as possible: a leftover is no reason to fail."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
 
 
 def remove_leftovers(target: Path) -> None:
-    """Removes temporary files that a killed run left beside ``target``; a living run keeps its."""
+    """Removes temporary files that a killed run left beside ``target``; a living run keeps its.
+
+    A folder that was set aside is put back when nothing took its place.
+    """
     prefix = f".{target.name}{_MARK}"
-    if not target.parent.is_dir():
+    try:
+        entries = [entry for entry in target.parent.iterdir() if entry.name.startswith(prefix)]
+    except (OSError, ValueError):
         return
-    for entry in target.parent.iterdir():
-        if not entry.name.startswith(prefix):
+    for entry in sorted(entries):
+        process = entry.name[len(prefix) :].partition("-")[0]
+        if not process.isdigit() or _is_living(entry.name.removesuffix(_ASIDE), int(process)):
             continue
-        process, _, rest = entry.name[len(prefix) :].partition("-")
-        if process.isdigit() and _is_running(int(process)):
-            continue
-        if rest.endswith("-old") and entry.is_dir() and not target.exists():
+        if entry.name.endswith(_ASIDE) and not os.path.lexists(target):
             os.replace(entry, target)
-        elif entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
         else:
-            entry.unlink(missing_ok=True)
+            _remove(entry)
 
 
-def _is_running(process: int) -> bool:
+def _is_living(name: str, process: int) -> bool:
+    if process == os.getpid():
+        return name in _being_written
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -139,9 +190,14 @@ def _sync_folder(folder: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
-        if path.is_file():
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            _sync_folder(path)
+        elif path.is_file():
             handle = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+    _sync_folder(folder)
