@@ -8,9 +8,10 @@ plus one shallow copy of the node table.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count, groupby
 from types import MappingProxyType
 
 from graphrev.edits import (
@@ -23,6 +24,7 @@ from graphrev.edits import (
     SetAttr,
     SetControls,
     SetInput,
+    final_names,
 )
 from graphrev.errors import GraphrevError
 from graphrev.ir import AttrValue, Graph, Node, TensorRef
@@ -103,8 +105,8 @@ class GraphEditor:
             raise EditError(f"A node '{node.name}' exists already.")
         self._nodes[node.name] = node
         self._log.append(AddNode(node, origin, self._cause))
-        for ref in node.inputs:
-            self._added_readers.setdefault(ref.node, {})[node.name] = None
+        for source in (*(ref.node for ref in node.inputs), *node.control_inputs):
+            self._added_readers.setdefault(source, {})[node.name] = None
         return node.name
 
     def clone(
@@ -132,8 +134,16 @@ class GraphEditor:
         return self.add(copy, origin=name)
 
     def set_input(self, name: str, position: int, new: TensorRef) -> None:
-        """Rewires data input ``position`` of node ``name`` to ``new``."""
+        """Rewires data input ``position`` of node ``name`` to ``new``.
+
+        Raises:
+            EditError: there is no such input.
+        """
         node = self[name]
+        if not 0 <= position < len(node.inputs):
+            raise EditError(
+                f"Node '{name}' has {len(node.inputs)} inputs, so there is no input {position}."
+            )
         old = node.inputs[position]
         if old == new:
             return
@@ -172,7 +182,7 @@ class GraphEditor:
         """Sets attribute ``key`` of node ``name``, or removes it when ``value`` is ``None``."""
         node = self[name]
         old = node.attrs.get(key)
-        if old == value and type(old) is type(value):
+        if old == value and repr(old) == repr(value):  # 1, True and 1.0 are equal; so is -0.0
             return
         self._nodes[name] = node.with_attr(key, value)
         self._log.append(SetAttr(name, key, old, value, self._cause))
@@ -215,11 +225,23 @@ class GraphEditor:
         self.rename_all({old: new})
 
     def rename_all(self, names: Mapping[str, str]) -> None:
-        """Renames many nodes at once, in one pass over the graph."""
+        """Renames many nodes at once, in one pass over the graph; names may be swapped.
+
+        Raises:
+            EditError: a node does not exist, or a new name is not free once all are renamed.
+        """
+        names = {old: new for old, new in names.items() if old != new}
+        new_names = set[str]()
+        for old, new in names.items():
+            _ = self[old]
+            if new in new_names or (new in self._nodes and new not in names):
+                raise EditError(f"Node '{old}' cannot be renamed: '{new}' exists already.")
+            new_names.add(new)
+        steps = tuple(_one_by_one(names, self._nodes))
         renamed = rename_nodes(self._nodes, names)
         self._added_readers = _renamed_readers(self._nodes, names, self._added_readers)
         self._nodes = renamed
-        self._log.extend(RenameNode(old, new, self._cause) for old, new in names.items())
+        self._log.extend(RenameNode(old, new, self._cause) for old, new in steps)
 
     def finish(self) -> tuple[Graph, EditLog]:
         """The changed graph and the log; the very same graph when nothing was edited."""
@@ -237,6 +259,24 @@ def rename_nodes(nodes: Mapping[str, Node], names: Mapping[str, str]) -> dict[st
         changed = _renamed(node, names, loc)
         result[names.get(name, name)] = changed
     return result
+
+
+def _one_by_one(names: Mapping[str, str], taken: Container[str]) -> Iterator[tuple[str, str]]:
+    """The renames in an order that keeps every new name free; rings go over a spare name."""
+    pending = dict(names)
+    new_names = frozenset(names.values())
+    for start in names:
+        chain: list[tuple[str, str]] = []
+        end = start
+        while end in pending:
+            chain.append((end, pending.pop(end)))
+            end = chain[-1][1]
+        if chain and end == start:
+            numbers = (f"{start}_renamed_{number}" for number in count())
+            spare = next(name for name in numbers if name not in taken and name not in new_names)
+            yield start, spare
+            chain[0] = (spare, chain[0][1])
+        yield from reversed(chain)
 
 
 def _renamed(node: Node, names: Mapping[str, str], loc: Mapping[bytes, bytes]) -> Node:
@@ -279,8 +319,12 @@ def _renamed_readers(
 def replay(graph: Graph, log: EditLog) -> Graph:
     """The graph that results from making the edits of ``log`` on ``graph``."""
     editor = GraphEditor(graph)
-    for edit in log:
-        _replay_one(editor, edit)
+    for renaming, edits in groupby(log, lambda edit: isinstance(edit, RenameNode)):
+        if renaming:
+            editor.rename_all(final_names(edits))
+            continue
+        for edit in edits:
+            _replay_one(editor, edit)
     return editor.finish()[0]
 
 

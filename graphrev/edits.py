@@ -7,6 +7,7 @@ for, and enough of the old state to be read without the graph it was made on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias, Union
 
@@ -82,3 +83,12 @@ class RenameNode:
 
 Edit: TypeAlias = Union[AddNode, RemoveNode, SetInput, SetControls, SetAttr, RenameNode]
 EditLog: TypeAlias = tuple[Edit, ...]
+
+
+def final_names(edits: Iterable[Edit]) -> dict[str, str]:
+    """By the name before all ``edits`` the name after them, for every node that was renamed."""
+    first: dict[str, str] = {}
+    for edit in edits:
+        if isinstance(edit, RenameNode):
+            first[edit.new] = first.pop(edit.old, edit.old)
+    return {old: new for new, old in first.items()}

@@ -2,7 +2,8 @@
 
 The order keeps the file's order wherever that is topological already, which it nearly always is.
 The one edge that points backwards in a valid TensorFlow graph leads from a ``NextIteration`` to the
-``Merge`` at the head of its loop (core/graph/validate.cc); it is left out of the order.
+``Merge`` at the head of its loop (core/graph/validate.cc); it is left out of the order. Whatever
+else reads or waits for a ``NextIteration`` comes after it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from graphrev.errors import InvalidGraphError
 from graphrev.ir.node import Node
 
 _BACK_EDGE_OPS = frozenset({"NextIteration", "RefNextIteration"})
+_LOOP_HEADS = frozenset({"Merge", "RefMerge"})
 
 
 class CycleError(InvalidGraphError):
@@ -36,7 +38,7 @@ class GraphIndex:
         ids: the id of each name.
         data_inputs: for each id the ids it reads, in input order.
         control_inputs: for each id the ids it waits for.
-        order: all ids, each after everything it reads or waits for.
+        order: all ids, each after everything it reads or waits for (loops opened).
     """
 
     names: tuple[str, ...]
@@ -61,30 +63,23 @@ class GraphIndex:
             data.append(tuple([ids[ref.node] for ref in node.inputs]))
             control.append(tuple([ids[source] for source in node.control_inputs]))
         back = frozenset(ids[name] for name, n in nodes.items() if n.op in _BACK_EDGE_OPS)
-        return cls(names, ids, data, control, _order(names, data, control, back))
+        sources = list(map(tuple.__add__, data, control))
+        for number, node in enumerate(nodes.values() if back else ()):
+            if node.op in _LOOP_HEADS:
+                forward = tuple(source for source in data[number] if source not in back)
+                sources[number] = forward + control[number]
+        return cls(names, ids, data, control, _order(names, sources))
 
 
-def _order(
-    names: tuple[str, ...],
-    data: Sequence[tuple[int, ...]],
-    control: Sequence[tuple[int, ...]],
-    back: frozenset[int],
-) -> Sequence[int]:
-    if all(
-        max(sources, default=-1) < number or _only_back_edges(sources, number, back)
-        for number, sources in enumerate(map(tuple.__add__, data, control))
-    ):
+def _order(names: tuple[str, ...], sources: Sequence[tuple[int, ...]]) -> Sequence[int]:
+    if all(max(listed, default=-1) < number for number, listed in enumerate(sources)):
         return range(len(names))
     order: list[int] = []
     state = bytearray(len(names))
     for start in range(len(names)):
         if not state[start]:
-            _visit(start, names, data, control, back, state, order)
+            _visit(start, names, sources, state, order)
     return order
-
-
-def _only_back_edges(sources: tuple[int, ...], number: int, back: frozenset[int]) -> bool:
-    return all(source < number or source in back for source in sources)
 
 
 _OPEN, _DONE = 1, 2
@@ -93,25 +88,23 @@ _OPEN, _DONE = 1, 2
 def _visit(
     start: int,
     names: tuple[str, ...],
-    data: Sequence[tuple[int, ...]],
-    control: Sequence[tuple[int, ...]],
-    back: frozenset[int],
+    sources: Sequence[tuple[int, ...]],
     state: bytearray,
     order: list[int],
 ) -> None:
     """Appends ``start`` to ``order`` behind everything it reads (depth first, iteratively)."""
     state[start] = _OPEN
-    path: list[tuple[int, Iterator[int]]] = [(start, iter((*data[start], *control[start])))]
+    path: list[tuple[int, Iterator[int]]] = [(start, iter(sources[start]))]
     while path:
-        number, sources = path[-1]
-        for source in sources:
-            if state[source] == _DONE or source in back:
+        number, rest = path[-1]
+        for source in rest:
+            if state[source] == _DONE:
                 continue
             if state[source] == _OPEN:
                 cycle = [step for step, _ in path]
                 raise CycleError(tuple(names[i] for i in cycle[cycle.index(source) :]))
             state[source] = _OPEN
-            path.append((source, iter((*data[source], *control[source]))))
+            path.append((source, iter(sources[source])))
             break
         else:
             state[number] = _DONE

@@ -10,6 +10,7 @@ TensorFlow keeps attributes it does not know when their names start with an unde
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -19,6 +20,7 @@ PAIR_ATTR = "_graphrev_pair"
 NO_REWRITE_ATTR = "_graphrev_no_rewrite"
 ROLES = ("x1", "x2", "y1", "y2")
 _MARKS = (PAIR_ATTR, NO_REWRITE_ATTR)
+_INDEX = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,11 @@ class PairMark:
     def decode(cls, stored: bytes) -> PairMark:
         """The mark that ``stored`` spells; anything that is no role is part of the id."""
         text = stored.decode("utf-8", "replace")
-        head, role, index = (["", "", *text.rsplit("|", 2)])[-3:]
-        if role in ROLES and index.isascii() and index.isdigit() and len(index) < 10:
-            return cls(head, role, int(index))
-        return cls(text)
+        match text.rsplit("|", 2):
+            case [head, role, index] if role in ROLES and _INDEX.fullmatch(index):
+                return cls(head, role, int(index))
+            case _:
+                return cls(text)
 
 
 def pair_marks(node: Node) -> tuple[PairMark, ...]:

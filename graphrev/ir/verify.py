@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from graphrev.errors import InvalidGraphError, printable
 from graphrev.ir.graph import Function, Graph
@@ -56,6 +57,7 @@ def verify(graph: Graph, output_count: OutputCount | None = None) -> None:
 def problems(graph: Graph, output_count: OutputCount | None = None) -> Iterator[Problem]:
     """Every broken invariant, in graph order; cycles last, and only in a graph without gaps."""
     whole = True
+    output_count = cache(output_count) if output_count is not None else None
     for key, node in graph.nodes.items():
         for problem in _node_problems(graph.nodes, key, node, output_count):
             whole = whole and not problem.is_error
@@ -81,7 +83,7 @@ def _node_problems(
         if source is None:
             message = f"Node '{name}' reads '{printable(str(ref))}', which does not exist."
             yield Problem(message, (key, ref.node))
-        elif ref.index:
+        else:
             yield from _index_problems(name, source, ref, output_count)
     for source_name in node.control_inputs:
         if source_name not in nodes:
@@ -92,6 +94,8 @@ def _node_problems(
 def _index_problems(
     name: str, source: Node, ref: TensorRef, output_count: OutputCount | None
 ) -> Iterator[Problem]:
+    if output_count is None and ref.index == 0:
+        return
     count = output_count(source) if output_count is not None else None
     if ref.index < 0 or (count is not None and ref.index >= count):
         message = (
@@ -127,3 +131,10 @@ def _function_problems(function: Function) -> Iterator[Problem]:
                 "which does not exist."
             )
             yield Problem(message, (function.name, ref.node))
+    for output, source in function.control_returns.items():
+        if source not in function.nodes:
+            message = (
+                f"Control output '{printable(output)}' of {where} returns '{printable(source)}', "
+                "which does not exist."
+            )
+            yield Problem(message, (function.name, source))
