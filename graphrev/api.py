@@ -9,8 +9,9 @@ from typing import Any, TypeAlias, Union
 
 from graphrev import verification
 from graphrev.analysis import ops
+from graphrev.analysis.feeds import check_feeds
 from graphrev.edits import EditLog
-from graphrev.errors import InvalidGraphError, UsageError
+from graphrev.errors import InvalidInputError, UsageError, printable
 from graphrev.io import Format, Model, decode, encode_graph, files
 from graphrev.io.protos import tensorflow_core
 from graphrev.ir import Graph, Shape
@@ -197,6 +198,7 @@ def verify(
 
     Raises:
         VerificationError: the graphs cannot be run with what is at hand.
+        InvalidGraphError: a graph breaks a structural invariant.
         GraphrevError: see :func:`load`.
     """
     if checkpoint is not None:
@@ -204,6 +206,8 @@ def verify(
 
         variables = {**read_checkpoint(checkpoint), **(variables or {})}
     first, second = _model_of(before), _model_of(after)
+    _checked(first)
+    _checked(second)
     return verification.verify(
         first.graph,
         second.graph,
@@ -231,14 +235,15 @@ def _run(
     progress: Progress | None,
 ) -> tuple[Model, Report]:
     aware = tuple(_aware(pass_, model) for pass_ in passes)
-    try:
-        outcome = run(model.graph, aware, progress)
-    except InvalidGraphError as error:
-        raise InvalidGraphError(f"'{model.source}': {error}") from None
     shapes = {
         name.removesuffix(":0"): s if isinstance(s, Shape) else Shape(tuple(s))
         for name, s in (feeds or {}).items()
     }
+    try:
+        check_feeds(model.graph, shapes)
+        outcome = run(model.graph, aware, progress)
+    except (InvalidInputError, UsageError) as error:
+        raise type(error)(f"'{printable(model.source)}': {error}") from None
     report = Report(model.source, outcome, _targets(model), shapes)
     return model.rewritten(outcome.after, outcome.edits), report
 
@@ -293,5 +298,5 @@ def _is_tf_graph(target: Any) -> bool:
 def _checked(model: Model) -> None:
     try:
         structure.verify(model.graph, ops.output_count)
-    except InvalidGraphError as error:
-        raise InvalidGraphError(f"'{model.source}': {error}") from None
+    except InvalidInputError as error:
+        raise type(error)(f"'{printable(model.source)}': {error}") from None
