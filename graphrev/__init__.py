@@ -6,12 +6,15 @@ Importing it is cheap: nothing imports TensorFlow until something needs it.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphrev import passes
-    from graphrev.api import Rewritten, analyze, load, rewrite, save, verify
+    from graphrev.api import Rewritten, analyze, diff, load, rewrite, save, verify
     from graphrev.decorator import rewritten
+    from graphrev.diff import GraphDiff
     from graphrev.errors import GraphrevError
     from graphrev.io import Model
     from graphrev.marks import mark_residual_pair, no_rewrite, residual_pair
@@ -21,12 +24,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "GraphDiff": "graphrev.diff",
     "GraphrevError": "graphrev.errors",
     "Model": "graphrev.io",
     "Report": "graphrev.report",
     "Rewritten": "graphrev.api",
     "Verification": "graphrev.verification",
     "analyze": "graphrev.api",
+    "diff": "graphrev.api",
     "load": "graphrev.api",
     "mark_residual_pair": "graphrev.marks",
     "no_rewrite": "graphrev.marks",
@@ -39,12 +44,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "GraphDiff",
     "GraphrevError",
     "Model",
     "Report",
     "Rewritten",
     "Verification",
     "analyze",
+    "diff",
     "load",
     "mark_residual_pair",
     "no_rewrite",
@@ -65,3 +72,18 @@ def __getattr__(name: str) -> Any:
     value = module if home == f"graphrev.{name}" else getattr(module, name)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Keeps ``graphrev.diff`` the function although there is a room of that name.
+
+    The import system binds every submodule it loads in its parent.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_room = isinstance(value, ModuleType) and _HOMES.get(name) not in (None, value.__name__)
+        if not is_room:
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

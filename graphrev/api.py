@@ -1,4 +1,4 @@
-"""The functions people call: load, save, analyze, rewrite, verify."""
+"""The functions people call: load, save, analyze, rewrite, verify, diff."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, TypeAlias, Union
 from graphrev import verification
 from graphrev.analysis import ops
 from graphrev.analysis.feeds import check_feeds
+from graphrev.collection import paused_collection
+from graphrev.diff import GraphDiff, compare
 from graphrev.edits import EditLog
 from graphrev.errors import InvalidInputError, UsageError, printable
 from graphrev.io import Format, Model, decode, encode_graph, files
@@ -221,6 +223,63 @@ def verify(
     )
 
 
+def diff(
+    before: Any,
+    after: Any,
+    *,
+    feeds: FeedShapes | None = None,
+    ignore: Iterable[str] = (),
+    scope: str | None = None,
+) -> GraphDiff:
+    """What differs between two graphs, as plain data.
+
+    Args:
+        before: a path, a model, a GraphDef, a MetaGraphDef or a ``tf.Graph``.
+        after: the same, or the :class:`Rewritten` or :class:`Report` of a run that started from
+            ``before``: every change then carries the pass, the block and the reason.
+        feeds: shapes by placeholder name, for predicting memory.
+        ignore: ``device``, ``inputs``, ``controls``, ``attrs``, ``extra``, ``functions``,
+            ``entries``, or names of attributes.
+        scope: a regular expression; only nodes whose name it is found in are compared.
+
+    Raises:
+        UsageError: ``scope`` is no regular expression.
+        GraphrevError: see :func:`load`.
+    """
+    first = _model_of(before)
+    report = after.report if isinstance(after, Rewritten) else after
+    report = report if isinstance(report, Report) else None
+    second = _model_of(after) if report is not after else None
+    run_ = report.run if report and _starts_from(report, first) else None
+    if second is None:
+        assert report is not None
+        second = first.rewritten(report.run.after, report.run.edits)
+    return compare(
+        first,
+        second,
+        run=run_,
+        targets=(_targets(first), _targets(second)),
+        feeds=_shapes(feeds) or (report.feeds if report else {}),
+        ignore=ignore,
+        scope=scope,
+    )
+
+
+def _starts_from(report: Report, model: Model) -> bool:
+    """Whether the run of ``report`` started from the graph of ``model``."""
+    start = report.run.before
+    if start is model.graph:
+        return True
+    return not compare(replace(model, graph=start), model, ignore=("entries",))
+
+
+def _shapes(feeds: FeedShapes | None) -> dict[str, Shape]:
+    return {
+        name.removesuffix(":0"): s if isinstance(s, Shape) else Shape(tuple(s))
+        for name, s in (feeds or {}).items()
+    }
+
+
 def _feed(value: Any) -> Any:
     """A tuple or list of sizes is a shape; arrays and numbers are values."""
     if isinstance(value, tuple | list):
@@ -235,13 +294,11 @@ def _run(
     progress: Progress | None,
 ) -> tuple[Model, Report]:
     aware = tuple(_aware(pass_, model) for pass_ in passes)
-    shapes = {
-        name.removesuffix(":0"): s if isinstance(s, Shape) else Shape(tuple(s))
-        for name, s in (feeds or {}).items()
-    }
+    shapes = _shapes(feeds)
     try:
         check_feeds(model.graph, shapes)
-        outcome = run(model.graph, aware, progress)
+        with paused_collection():
+            outcome = run(model.graph, aware, progress)
     except (InvalidInputError, UsageError) as error:
         raise type(error)(f"'{printable(model.source)}': {error}") from None
     report = Report(model.source, outcome, _targets(model), shapes)

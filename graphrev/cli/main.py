@@ -21,6 +21,7 @@ COMMANDS = {
     "rewrite": "rewrite a graph",
     "verify": "run two graphs and compare them",
     "show": "print a graph in the text notation",
+    "diff": "what differs between two graphs",
 }
 _DEBUG = "GRAPHREV_DEBUG"
 _LONGEST = 4000
