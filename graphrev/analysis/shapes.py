@@ -9,7 +9,7 @@ they are known). What no rule knows falls back on the ``_output_shapes`` attribu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from graphrev.analysis import dims as sizes
@@ -56,16 +56,21 @@ class Shapes:
         return sizes.number_of_bytes(self.dims(ref), dtype.byte_size if dtype else None)
 
 
-def infer_shapes(graph: Graph, feeds: Mapping[str, Shape] | None = None) -> Shapes:
+def infer_shapes(
+    graph: Graph,
+    feeds: Mapping[str, Shape] | None = None,
+    skip: Container[str] = frozenset(),
+) -> Shapes:
     """Infers the shape of every tensor.
 
     Args:
         graph: a verified graph.
         feeds: shapes of what will be fed, by node name (output 0).
+        skip: nodes whose shapes are not wanted; they stay unknown.
     """
     unstable: frozenset[str] = frozenset()
     while True:
-        shapes = _sweep(graph, feeds or {}, unstable)
+        shapes = _sweep(graph, feeds or {}, unstable, skip)
         changing = _changing(shapes) - unstable
         if not changing:
             return shapes
@@ -90,11 +95,15 @@ def _changing(shapes: Shapes) -> frozenset[str]:
     return frozenset(found)
 
 
-def _sweep(graph: Graph, fed: Mapping[str, Shape], unstable: frozenset[str]) -> Shapes:
+def _sweep(
+    graph: Graph, fed: Mapping[str, Shape], unstable: frozenset[str], skip: Container[str]
+) -> Shapes:
     found: dict[str, tuple[Dims, ...]] = {}
     values: dict[TensorRef, Value] = {}
     known = Inputs(graph, found, values, unstable)
     for name in topological(graph):
+        if name in skip:
+            continue
         node = graph[name]
         if name in fed:
             found[name] = (_named(name, 0, fed[name].dims),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import MappingProxyType
 
+from graphrev.collection import paused_collection
 from graphrev.errors import InvalidInputError, printable
 from graphrev.io import wire
 from graphrev.io.functions import decode_library_function, encode_library_function
@@ -12,6 +13,7 @@ from graphrev.io.node_defs import InputNames, decode_node, encode_node
 from graphrev.ir import Function, Graph, Node, Versions
 
 _NODE, _LIBRARY, _VERSIONS = 1, 2, 4
+_NODE_KEY = b"\x0a"
 _EVERY = 20_000
 """Nodes between two progress reports."""
 
@@ -27,6 +29,11 @@ def decode_graph(data: bytes, progress: Callable[[int, int], None] | None = None
         InvalidInputError: two nodes have the same name.
         WireError: the bytes are no GraphDef.
     """
+    with paused_collection():
+        return _decode_graph(data, progress)
+
+
+def _decode_graph(data: bytes, progress: Callable[[int, int], None] | None) -> Graph:
     nodes: dict[str, Node] = {}
     functions: dict[str, Function] = {}
     inputs = InputNames()
@@ -81,7 +88,10 @@ def _decode_versions(data: bytes) -> Versions:
 
 def encode_graph(graph: Graph) -> bytes:
     """The graph's GraphDef; nodes nobody changed are the very bytes they were read from."""
-    parts = [wire.bytes_field(_NODE, encode_node(node)) for node in graph.nodes.values()]
+    parts: list[bytes] = []
+    for node in graph.nodes.values():
+        raw = encode_node(node)
+        parts += (_NODE_KEY, wire.encode_varint(len(raw)), raw)
     library = b"".join(
         wire.bytes_field(1, encode_library_function(function))
         for function in graph.functions.values()

@@ -16,6 +16,10 @@ from graphrev.io.attr_values import decode_entry, encode_entries
 from graphrev.ir import AttrValue, Node, TensorRef
 
 _NAME, _OP, _INPUT, _DEVICE, _ATTR = range(1, 6)
+_NAME_KEY, _OP_KEY, _INPUT_KEY, _DEVICE_KEY, _ATTR_KEY = (
+    number << 3 | wire.BYTES for number in range(1, 6)
+)
+_CARET = ord("^")
 
 
 class LazyAttrs(Mapping[str, AttrValue]):
@@ -105,28 +109,37 @@ def decode_node(raw: bytes, inputs: InputParser) -> Node:
     Raises:
         WireError: the bytes are no NodeDef.
     """
-    name = op = device = ""
+    name = op = device = b""
     data: list[TensorRef] = []
     controls: list[str] = []
     extra = b""
-    for number, kind, value in wire.fields(raw):
-        if number == _INPUT:
-            spelled = wire.chunk(value)
-            if spelled[:1] == b"^":
-                controls.append(intern(wire.text(spelled[1:])))
+    for key, start, end in wire.spans(raw):
+        if key == _INPUT_KEY:
+            if raw[start] == _CARET and end > start:
+                controls.append(intern(wire.text(raw[start + 1 : end])))
             else:
-                data.append(inputs.tensor(spelled))
-        elif number == _ATTR:
+                data.append(inputs.tensor(raw[start:end]))
+        elif key == _ATTR_KEY:
             continue
-        elif number == _NAME:
-            name = intern(wire.text(value))
-        elif number == _OP:
-            op = intern(wire.text(value))
-        elif number == _DEVICE:
-            device = intern(wire.text(value))
+        elif key == _NAME_KEY:
+            name = raw[start:end]
+        elif key == _OP_KEY:
+            op = raw[start:end]
+        elif key == _DEVICE_KEY:
+            device = raw[start:end]
         else:
-            extra += wire.encode_field((number, kind, value))
-    return Node(name, op, tuple(data), tuple(controls), device, LazyAttrs(raw), extra, raw)
+            extra += wire.respelled(key, raw[start:end])
+    spelled = (intern(wire.text(part)) for part in (name, op, device))
+    return Node(
+        next(spelled),
+        next(spelled),
+        tuple(data),
+        tuple(controls),
+        next(spelled),
+        LazyAttrs(raw),
+        extra,
+        raw,
+    )
 
 
 def encode_node(node: Node) -> bytes:

@@ -56,6 +56,43 @@ def fields(data: bytes) -> Iterator[Field]:
             yield number, kind, value
 
 
+def spans(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """The fields of a message as ``(key, start, end)``, nothing copied: for reading many of them.
+
+    The key is the field number and wire type as they are written; a field that is no string or
+    message spans its whole encoding after the key.
+
+    Raises:
+        WireError: the bytes end in the middle of a field or are no message.
+    """
+    at, size_of_all = 0, len(data)
+    while at < size_of_all:
+        key = data[at]
+        at += 1
+        if key >= 0x80:
+            key, at = _varint(data, at - 1)
+        if key & 7 != BYTES:
+            start = at
+            _, at = _scalar(data, at, key & 7, key >> 3)
+            yield key, start, at
+            continue
+        if at < size_of_all and (size := data[at]) < 0x80:
+            at += 1
+        else:
+            size, at = _varint(data, at)
+        end = at + size
+        if end > size_of_all or key < 8:
+            raise WireError(at, f"field {key >> 3} is longer than what is left")
+        yield key, at, end
+        at = end
+
+
+def respelled(key: int, content: bytes) -> bytes:
+    """A field as it was written, from what :func:`spans` says of it."""
+    head = encode_varint(key)
+    return head + (encode_varint(len(content)) if key & 7 == BYTES else b"") + content
+
+
 def _scalar(data: bytes, at: int, kind: int, number: int) -> tuple[int | bytes, int]:
     if kind == VARINT:
         return _varint(data, at)
@@ -143,6 +180,12 @@ def floats(value: int | bytes) -> tuple[float, ...]:
 
 def encode_varint(value: int) -> bytes:
     """A number as a varint; negative ones as their 64-bit two's complement."""
+    if 0 <= value < len(_SHORT):
+        return _SHORT[value]
+    return _encode_long(value)
+
+
+def _encode_long(value: int) -> bytes:
     value &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while value >= 0x80:
@@ -150,6 +193,10 @@ def encode_varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+_SHORT = tuple(bytes([n]) if n < 0x80 else bytes([n & 0x7F | 0x80, n >> 7]) for n in range(1 << 14))
+"""Varints of one and two bytes: nearly all there are."""
 
 
 def number_field(number: int, value: int) -> bytes:

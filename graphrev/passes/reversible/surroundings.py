@@ -42,8 +42,11 @@ class Surroundings:
 
     @cached_property
     def shapes(self) -> Shapes:
-        """Inferred shapes; computed when first asked for, since many graphs hold no candidate."""
-        return infer_shapes(self.graph)
+        """Inferred shapes of the forward side; computed when first asked for.
+
+        Many graphs hold no candidate, and no question is asked about a gradient's shape.
+        """
+        return infer_shapes(self.graph, skip=self.gradient_side)
 
     @cached_property
     def positions(self) -> list[int]:
