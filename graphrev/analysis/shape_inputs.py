@@ -55,11 +55,16 @@ class Inputs:
 def declared(node: Node, key: str = "shape") -> Dims:
     """The shape a node declares in an attribute, unknown dimensions as symbols of the node."""
     shape = node.attrs.get(key)
-    if not isinstance(shape, Shape) or shape.dims is None:
+    return named(node.name, 0, shape.dims) if isinstance(shape, Shape) else None
+
+
+def named(name: str, index: int, dims: tuple[int | None, ...] | None) -> Dims:
+    """The shape of output ``index`` with a symbol for every dimension nobody knows."""
+    if dims is None:
         return None
     return tuple(
-        ("dim", node.name, 0, axis) if dim is None or dim < 0 else dim
-        for axis, dim in enumerate(shape.dims)
+        ("dim", name, index, axis) if dim is None or dim < 0 else dim
+        for axis, dim in enumerate(dims)
     )
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from graphrev.analysis.dims import Dim, Dims, axes, broadcast, product, quotient, total
 from graphrev.analysis.ops import is_optimizer_apply
-from graphrev.analysis.shape_inputs import Inputs, declared, integer, integers
+from graphrev.analysis.shape_inputs import Inputs, declared, integer, integers, named
 from graphrev.analysis.shape_rules_nn import NN_RULES
-from graphrev.ir import Node, TensorValue
+from graphrev.analysis.shape_rules_slices import strided_slice
+from graphrev.ir import Node, Shape, TensorValue
 
 __all__ = ["Inputs", "output_shapes"]
 
@@ -59,6 +60,16 @@ def _constant(known: Inputs, node: Node) -> tuple[Dims, ...]:
 
 def _declared(known: Inputs, node: Node) -> tuple[Dims, ...]:
     return (declared(node),)
+
+
+def _listed(known: Inputs, node: Node) -> tuple[Dims, ...]:
+    """What an input pipeline yields, as its attribute says."""
+    listed = node.attrs.get("output_shapes")
+    shapes = listed if isinstance(listed, tuple) else ()
+    return tuple(
+        named(node.name, i, shape.dims if isinstance(shape, Shape) else None)
+        for i, shape in enumerate(shapes)
+    )
 
 
 def _read(known: Inputs, node: Node) -> tuple[Dims, ...]:
@@ -108,6 +119,12 @@ def _split(known: Inputs, node: Node) -> tuple[Dims, ...]:
     if dims is None or axis is None or not dims:
         return (None,) * count
     at = axis[0] % len(dims)
+    if sizes is not None and sizes.count(-1) == 1:
+        taken, whole = total(size for size in sizes if size != -1), dims[at]
+        rest: Dim = ("split", node.name)
+        if isinstance(taken, int) and isinstance(whole, int):
+            rest = whole - taken
+        sizes = [rest if size == -1 else size for size in sizes]
     if sizes is None or len(sizes) != count or -1 in sizes:
         sizes = [quotient((dims[at],), (count,))] * count
         if node.op == "SplitV":
@@ -341,6 +358,8 @@ _RULES: dict[str, Rule] = {
     "Gather": _gather,
     "GatherV2": _gather,
     "IdentityN": _identity_n,
+    "IteratorGetNext": _listed,
+    "IteratorGetNextSync": _listed,
     "MatMul": _matmul,
     "Merge": _merge,
     "MirrorPad": _pad,
@@ -363,6 +382,7 @@ _RULES: dict[str, Rule] = {
     "Split": _split,
     "SplitV": _split,
     "Squeeze": _squeeze,
+    "StridedSlice": strided_slice,
     "Switch": _switch,
     "TemporaryVariable": _declared,
     "Tile": _tile,

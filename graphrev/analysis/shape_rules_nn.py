@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from graphrev.analysis.dims import Dim, Dims, product, quotient, window
+from graphrev.analysis.dims import Dim, Dims, padded, product, quotient, window
 from graphrev.analysis.shape_inputs import Inputs, integer, integers
 from graphrev.ir import Node
 
@@ -30,9 +30,13 @@ def _windowed(
     if len(kernel) != len(spatial) or len(strides) != rank or not isinstance(padding, bytes):
         return None
     result = list(dims)
+    around = integers(node, "explicit_paddings")
+    if padding == b"EXPLICIT" and len(around) == 2 * rank:
+        result = [padded(dim, around[2 * i], around[2 * i + 1]) for i, dim in enumerate(dims)]
+        padding = b"VALID"
     for axis, size in zip(spatial, kernel):
         dilation = dilations[axis] if len(dilations) == rank else 1
-        result[axis] = window(dims[axis], size, strides[axis], dilation, padding)
+        result[axis] = window(result[axis], size, strides[axis], dilation, padding)
     result[channel] = channels
     return tuple(result)
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from graphrev.errors import UsageError, printable
 from graphrev.pipeline.passes import Pass
 
+_OPTION = re.compile(r"(?:[^,(\[\"]|\([^)]*\)|\[[^\]]*\]|\"[^\"]*\")+")
 _SPEC = re.compile(r"\s*([^{}\s]+)\s*(?:\{(.*)\}\s*)?", re.S)
 
 
@@ -39,18 +40,26 @@ def parse_pass(text: str, registry: Mapping[str, type[Pass[Any]]]) -> Pass[Any]:
     types_ = get_type_hints(kind)
     known = {f.name: types_[f.name] for f in fields(kind)}
     given: dict[str, Any] = {}
-    for key, value in _split(options or ""):
+    for key, value in _split(name, options or ""):
         if key not in known:
             raise UsageError(
                 f"The pass '{name}' has no option '{printable(key)}'.{_nearest(key, known)}"
             )
+        if key in given:
+            raise UsageError(f"The pass '{name}' is given the option '{key}' twice.")
         given[key] = _read(name, key, known[key], value)
     return kind(**given)
 
 
-def _split(options: str) -> Iterable[tuple[str, str | None]]:
+def _split(pass_name: str, options: str) -> Iterable[tuple[str, str | None]]:
     """``key=value`` pairs; commas inside brackets or quotes of a value do not separate."""
-    for part in re.findall(r"(?:[^,(\[\"]|\([^)]*\)|\[[^\]]*\]|\"[^\"]*\")+", options):
+    unclosed = _OPTION.sub("", options).strip(",")
+    if unclosed:
+        raise UsageError(
+            f"The options of '{pass_name}' hold a '{printable(unclosed[0])}' that is never closed: "
+            f"{printable(options)}"
+        )
+    for part in _OPTION.findall(options):
         key, equals, value = part.partition("=")
         if key.strip():
             yield key.strip(), value.strip().strip('"') if equals else None

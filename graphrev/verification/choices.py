@@ -20,11 +20,16 @@ UNKNOWN_DIM = 4
 
 @dataclass(frozen=True, slots=True)
 class Fetches:
-    """What a step computes: outputs and gradients by tensor, and the ops that update variables."""
+    """What a step computes: outputs and gradients by tensor, and the ops that update variables.
+
+    ``targets`` are the ops of the first graph, ``targets_after`` those of the second: one that lost
+    an update, or makes one more, must be run as it is for that to be seen.
+    """
 
     outputs: tuple[TensorRef, ...]
     gradients: tuple[TensorRef, ...]
     targets: tuple[str, ...]
+    targets_after: tuple[str, ...]
 
 
 def choose_fetches(
@@ -43,14 +48,22 @@ def choose_fetches(
     if asked:
         tensors = tuple(ref for ref in asked if ops.output_count(before[ref.node]) != 0)
         ops_only = tuple(ref.node for ref in asked if ops.output_count(before[ref.node]) == 0)
-        return Fetches(tensors, _gradients(before, after, ops_only), ops_only)
-    wanted = tuple(name for name in targets if name in before and name in after)
-    applied = tuple(
+        return Fetches(tensors, _gradients(before, after, ops_only), ops_only, ops_only)
+    applied, applied_after = _applied(before, after), _applied(after, before)
+    outputs, gradients = _losses(before, after), _gradients(before, after, applied)
+    wanted = tuple(name for name in targets if name in before)
+    if wanted and all(name in after for name in wanted):
+        return Fetches(outputs, gradients, wanted, wanted)
+    return Fetches(outputs, gradients, applied, applied_after)
+
+
+def _applied(graph: Graph, other: Graph) -> tuple[str, ...]:
+    """The optimizer ops of ``graph`` on variables that ``other`` has too."""
+    return tuple(
         name
-        for name, node in before.nodes.items()
-        if ops.is_optimizer_apply(node.op) and name in after
+        for name, node in graph.nodes.items()
+        if ops.is_optimizer_apply(node.op) and node.inputs and node.inputs[0].node in other
     )
-    return Fetches(_losses(before, after), _gradients(before, after, applied), wanted or applied)
 
 
 def _existing(name: str, before: Graph, after: Graph) -> TensorRef:
@@ -58,7 +71,18 @@ def _existing(name: str, before: Graph, after: Graph) -> TensorRef:
     for graph, which in ((before, "first"), (after, "second")):
         if ref.node not in graph:
             raise UsageError(f"There is no '{printable(name)}' in the {which} graph to fetch.")
+        if not _has_output(graph, ref, or_none=True):
+            raise UsageError(
+                f"'{printable(ref.node)}' has no output {ref.index} in the {which} graph to fetch, "
+                f"as '{printable(name)}' asks for."
+            )
     return ref
+
+
+def _has_output(graph: Graph, ref: TensorRef, *, or_none: bool = False) -> bool:
+    """Whether the node puts the tensor out; ``or_none``: or is an op without any outputs."""
+    count = ops.output_count(graph[ref.node])
+    return count is None or ref.index < count or (or_none and not count and not ref.index)
 
 
 def tensor_named(name: str) -> TensorRef:
@@ -149,7 +173,7 @@ def make_feeds(
     feeds: dict[TensorRef, Any] = {}
     for name, value in given.items():
         ref = tensor_named(name)
-        if ref.node not in graph:
+        if ref.node not in graph or not _has_output(graph, ref):
             raise UsageError(f"There is no tensor '{printable(name)}' to feed.")
         if isinstance(value, Shape):
             feeds[ref] = _drawn(draw, ref, _fitting(shapes, ref, value), shapes.dtype(ref))

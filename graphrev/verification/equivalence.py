@@ -24,7 +24,7 @@ from typing import Any
 from graphrev.analysis import ops
 from graphrev.analysis.shapes import infer_shapes
 from graphrev.errors import VerificationError
-from graphrev.ir import DType, Graph, Shape, TensorRef
+from graphrev.ir import DType, Graph, TensorRef
 from graphrev.ir import verify as structure
 from graphrev.verification.choices import (
     Fetches,
@@ -105,8 +105,7 @@ def _feeds(
     fed = {tensor_named(name).node: v for name, v in given.items()}
     starts = {ref.node for ref in (*chosen.outputs, *chosen.gradients)} | set(chosen.targets)
     needed = ancestors(graph, starts, frozenset(fed))
-    shapes = infer_shapes(graph, {n: v for n, v in fed.items() if isinstance(v, Shape)})
-    return make_feeds(graph, shapes, needed, given, seed)
+    return make_feeds(graph, infer_shapes(graph), needed, given, seed)
 
 
 def _variables(
@@ -141,7 +140,7 @@ def _compare(
     twins = replaced_random_ops(after)
     extra = [*(TensorRef(twin) for twin in twins.values())]
     probes = [ref for pair in rebuilt for ref in (pair[1], pair[2])]
-    results = second.run((*tensors, *extra, *probes), chosen.targets, feeds)
+    results = second.run((*tensors, *extra, *probes), chosen.targets_after, feeds)
     ours = results[: len(tensors)]
     drawn = dict(zip((TensorRef(name) for name in twins), results[len(tensors) :]))
     streams = results[len(tensors) + len(extra) :]
@@ -152,7 +151,7 @@ def _compare(
         (str(ref), "output" if i < len(chosen.outputs) else "gradient", a, b)
         for i, (ref, a, b) in enumerate(zip(tensors, theirs, ours))
     ]
-    if chosen.targets:
+    if chosen.targets or chosen.targets_after:
         old, new = first.variables(), second.variables()
         pairs.extend((name, "variable", old[name], new[name]) for name in old if name in new)
     comparisons = tuple(c for kind in _KINDS for c in _of_kind(kind, pairs, tolerance))

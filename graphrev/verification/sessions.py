@@ -66,7 +66,7 @@ class Runner:
         with self._graph.as_default():
             try:
                 tf.import_graph_def(definition, name="")
-            except ValueError as error:
+            except (ValueError, self._tf.errors.OpError) as error:
                 raise VerificationError(
                     f"TensorFlow refuses the {which} graph: {printable(str(error), 400)}"
                 ) from None
