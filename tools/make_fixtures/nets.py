@@ -39,7 +39,7 @@ def revnet_of(resource, mark):
                 x2 = x2 + net.bn_relu_conv(x1, 8, "g")
         h = tf.concat([x1, x2], 3)
     loss = classify(net, h, labels)
-    gradients = train(loss, tf.train.MomentumOptimizer(0.1, 0.9))
+    gradients = train(loss, tf.train.MomentumOptimizer(0.01, 0.9))
     return {"shows": "RevNet: fused batch norm, momentum, three stages", "pairs": 5,
             "marked": mark, "gradients": gradients}
 
