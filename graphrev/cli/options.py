@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+import math
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -53,9 +54,28 @@ def parse_feeds(feeds: tuple[str, ...]) -> dict[str, tuple[int | None, ...]]:
     return found
 
 
+def to_json(data: Any) -> str:
+    """Plain data as JSON, keys in the order they were made; hostile text is escaped.
+
+    JSON has no infinity and no NaN: they are written as strings, ``"inf"``, ``"-inf"``, ``"nan"``.
+    """
+    return json.dumps(_spelled(data), indent=2, ensure_ascii=True, allow_nan=False)
+
+
+def _spelled(data: Any) -> Any:
+    if isinstance(data, float) and not math.isfinite(data):
+        return str(float(data))
+    if isinstance(data, dict):
+        items = cast("dict[str, Any]", data)
+        return {key: _spelled(value) for key, value in items.items()}
+    if isinstance(data, list | tuple):
+        return [_spelled(item) for item in cast("Sequence[Any]", data)]
+    return data
+
+
 def print_json(data: Any) -> None:
-    """Prints plain data as JSON, keys in the order they were made; hostile text is escaped."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=True))
+    """Prints plain data as JSON (see :func:`to_json`)."""
+    click.echo(to_json(data))
 
 
 @contextmanager

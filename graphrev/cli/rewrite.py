@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from graphrev.cli.options import (
     parse_feeds,
     pass_option,
     print_json,
+    to_json,
 )
 from graphrev.cli.progress import Stages
 from graphrev.errors import UsageError, printable
@@ -112,7 +112,7 @@ def _verified(model: Any, result: Any, feeds: dict[str, Any]) -> tuple[Any, bool
 def _write_report(path: Path, report: Any) -> None:
     from graphrev.io.writing import write_file
 
-    write_file(path, (json.dumps(report.to_json(), indent=2) + "\n").encode())
+    write_file(path, f"{to_json(report.to_json())}\n".encode())
 
 
 def _tell(report: Any, data: Any, output: str | None, *, dry_run: bool, failed: bool) -> None:

@@ -6,10 +6,37 @@ because the protos that load without TensorFlow lack them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from graphrev.io import wire
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened to nodes, by the names they had before.
+
+    Attributes:
+        copies: ``(original, copy)`` for each node that was copied, in order.
+        renamed: new names by old name.
+        removed: nodes that are gone.
+    """
+
+    copies: tuple[tuple[str, str], ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    removed: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.copies or self.renamed or self.removed)
+
+    def tensor(self, name: str) -> str:
+        """``"node:0"`` (or ``"node"``) with its node renamed."""
+        node, colon, index = name.partition(":")
+        return f"{self.renamed.get(node, node)}{colon}{index}"
+
+    def keeps(self, name: str) -> bool:
+        """Whether the node of ``"node:0"`` (or ``"node"``) is still there."""
+        return name.partition(":")[0] not in self.removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +57,13 @@ _DEEPEST = 100
 """Loops and branches in one another; more is no graph that TensorFlow writes."""
 
 
-def updated_context(
-    raw: bytes,
-    layout: ContextLayout,
-    copies: Sequence[tuple[str, str]],
-    renamed: Mapping[str, str],
-    depth: int = 0,
-) -> bytes:
-    """A context that also lists the copies of its values, everything renamed.
+def updated_context(raw: bytes, layout: ContextLayout, changes: Changes, depth: int = 0) -> bytes:
+    """A context that also lists the copies of its values, with its names brought up to date.
 
     Args:
         raw: a serialized CondContextDef or WhileContextDef.
-        copies: ``(original, copy)`` for each node that was copied.
-        renamed: new names by old name.
+        layout: its field numbers.
+        changes: what happened to the nodes.
         depth: how many contexts it is nested in.
 
     Raises:
@@ -53,45 +74,40 @@ def updated_context(
     parts: list[bytes] = []
     for number, kind, value in wire.fields(raw):
         if number in layout.names:
-            name = renamed_tensor(wire.text(value), renamed)
+            name = changes.tensor(wire.text(value))
             parts.append(wire.bytes_field(number, name.encode("utf-8")))
         elif number == layout.values:
-            parts.append(wire.bytes_field(number, _values(wire.chunk(value), copies, renamed)))
+            parts.append(wire.bytes_field(number, _values(wire.chunk(value), changes)))
         elif number == layout.nested:
-            inner = _nested(wire.chunk(value), copies, renamed, depth + 1)
+            inner = _nested(wire.chunk(value), changes, depth + 1)
             parts.append(wire.bytes_field(number, inner))
         else:
             parts.append(wire.encode_field((number, kind, value)))
     return b"".join(parts)
 
 
-def _nested(
-    raw: bytes, copies: Sequence[tuple[str, str]], renamed: Mapping[str, str], depth: int
-) -> bytes:
+def _nested(raw: bytes, changes: Changes, depth: int) -> bytes:
     """A ControlFlowContextDef."""
     return b"".join(
-        wire.bytes_field(n, updated_context(wire.chunk(v), _NESTED[n], copies, renamed, depth))
+        wire.bytes_field(n, updated_context(wire.chunk(v), _NESTED[n], changes, depth))
         if n in _NESTED
         else wire.encode_field((n, k, v))
         for n, k, v in wire.fields(raw)
     )
 
 
-def _values(raw: bytes, copies: Sequence[tuple[str, str]], renamed: Mapping[str, str]) -> bytes:
+def _values(raw: bytes, changes: Changes) -> bytes:
     """A ValuesDef: ``values`` (1) lists tensors, ``external_values`` (2) maps inner to outer."""
     listed = [wire.text(value) for number, _, value in wire.fields(raw) if number == 1]
-    outputs: dict[str, list[str]] = {}
-    for value in listed:
-        node, _, index = value.partition(":")
-        outputs.setdefault(node, []).append(index)
-    for original, copy in copies:
-        listed.extend(f"{copy}:{index}" if index else copy for index in outputs.get(original, ()))
-    parts = [wire.bytes_field(1, renamed_tensor(v, renamed).encode("utf-8")) for v in listed]
+    parts = [
+        wire.bytes_field(1, changes.tensor(name).encode("utf-8"))
+        for name in _with_copies(listed, changes)
+        if changes.keeps(name)
+    ]
     for number, kind, value in wire.fields(raw):
         if number == 2:
             entry = [
-                (n, renamed_tensor(wire.text(v), renamed))
-                for n, _, v in wire.fields(wire.chunk(value))
+                (n, changes.tensor(wire.text(v))) for n, _, v in wire.fields(wire.chunk(value))
             ]
             inner = b"".join(wire.bytes_field(n, text.encode("utf-8")) for n, text in entry)
             parts.append(wire.bytes_field(2, inner))
@@ -100,7 +116,16 @@ def _values(raw: bytes, copies: Sequence[tuple[str, str]], renamed: Mapping[str,
     return b"".join(parts)
 
 
-def renamed_tensor(name: str, renamed: Mapping[str, str]) -> str:
-    """``"node:0"`` (or ``"node"``) with its node renamed."""
-    node, colon, index = name.partition(":")
-    return f"{renamed.get(node, node)}{colon}{index}"
+def _with_copies(listed: list[str], changes: Changes) -> list[str]:
+    """The values with those of copies (and of copies of copies) behind them."""
+    outputs: dict[str, list[str]] = {}
+    for value in listed:
+        node, _, index = value.partition(":")
+        outputs.setdefault(node, []).append(index)
+    more: list[str] = []
+    for original, copy in changes.copies:
+        indices = outputs.get(original)
+        if indices is not None and copy not in outputs:
+            outputs[copy] = indices
+            more.extend(f"{copy}:{index}" if index else copy for index in indices)
+    return listed + more

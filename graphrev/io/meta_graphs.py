@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphrev.edits import AddNode, EditLog, final_names
+from graphrev.edits import AddNode, EditLog, RemoveNode, RenameNode, final_names
 from graphrev.io import wire
+from graphrev.io.contexts import Changes
 from graphrev.io.op_defs import op_definition
 from graphrev.io.protos import light
 from graphrev.io.references import updated_fields
@@ -91,16 +92,36 @@ class Envelope:
     def after(self, edits: EditLog) -> Envelope:
         """The envelope made true for the graph that ``edits`` led to."""
         added = [edit for edit in edits if isinstance(edit, AddNode)]
-        renamed = final_names(edits)
         envelope = self._with_ops(dict.fromkeys(edit.node.op for edit in added))
-        copies = [(edit.origin, edit.node.name) for edit in added if edit.origin is not None]
-        if copies or renamed:
-            envelope = replace(envelope, fields=updated_fields(envelope.fields, copies, renamed))
+        copies = tuple((edit.origin, edit.node.name) for edit in added if edit.origin is not None)
+        changes = Changes(copies, final_names(edits), _removed(edits))
+        if changes:
+            envelope = replace(envelope, fields=updated_fields(envelope.fields, changes))
         return envelope
 
     def _with_ops(self, ops: Iterable[str]) -> Envelope:
         """``stripped_op_list`` with the definitions of ``ops`` that it lacks, in its order."""
         return replace(self, fields=tuple(_with_ops(field, list(ops)) for field in self.fields))
+
+
+def _removed(edits: EditLog) -> frozenset[str]:
+    """The nodes that were there before ``edits`` and are gone after, by their first names."""
+    first: dict[str, str | None] = {}
+    gone: set[str] = set()
+    for edit in edits:
+        match edit:
+            case AddNode():
+                first[edit.node.name] = None
+                gone.discard(edit.node.name)
+            case RenameNode():
+                first[edit.new] = first.pop(edit.old, edit.old)
+            case RemoveNode():
+                name = first.pop(edit.node.name, edit.node.name)
+                if name is not None:
+                    gone.add(name)
+            case _:
+                continue
+    return frozenset(gone)
 
 
 def _with_ops(field: wire.Field, ops: list[str]) -> wire.Field:
