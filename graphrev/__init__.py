@@ -10,8 +10,10 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from graphrev.arrival import register_when_tensorflow_arrives
+
 if TYPE_CHECKING:
-    from graphrev import passes
+    from graphrev import layers, passes
     from graphrev.api import Rewritten, analyze, diff, load, rewrite, save, verify
     from graphrev.decorator import rewritten
     from graphrev.diff import GraphDiff
@@ -32,6 +34,7 @@ _HOMES = {
     "Verification": "graphrev.verification",
     "analyze": "graphrev.api",
     "diff": "graphrev.api",
+    "layers": "graphrev.layers",
     "load": "graphrev.api",
     "mark_residual_pair": "graphrev.marks",
     "no_rewrite": "graphrev.marks",
@@ -87,3 +90,6 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+
+
+register_when_tensorflow_arrives()
