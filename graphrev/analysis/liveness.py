@@ -120,6 +120,7 @@ class _Player:
     buffers: dict[TensorRef, _Buffer] = field(default_factory=dict[TensorRef, _Buffer])
     timeline: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     unknown: list[TensorRef] = field(default_factory=list[TensorRef])
+    sizes: dict[TensorRef, int | None] = field(default_factory=dict[TensorRef, "int | None"])
 
     def play(self) -> MemoryProfile:
         """Runs every needed node in the executor's order."""
@@ -174,7 +175,13 @@ class _Player:
         if ops.is_aliasing(node.op) or node.op in _PERSISTENT or ops.is_variable_read(node.op):
             return False
         refs = (TensorRef(name), *node.inputs)
-        return max((self.shapes.bytes(ref) or 0 for ref in refs), default=0) > _EXPENSIVE_BYTES
+        return any((self._bytes(ref) or 0) > _EXPENSIVE_BYTES for ref in refs)
+
+    def _bytes(self, ref: TensorRef) -> int | None:
+        """What the tensor takes, worked out once: every reader asks again."""
+        if ref not in self.sizes:
+            self.sizes[ref] = self.shapes.bytes(ref)
+        return self.sizes[ref]
 
     def _run(self, node: Node) -> None:
         for index in range(self._outputs(node)):
@@ -217,7 +224,7 @@ class _Player:
             return 0
         if ops.is_placeholder(node.op):
             return 0
-        size = self.shapes.bytes(ref)
+        size = self._bytes(ref)
         dtype = self.shapes.dtype(ref)
         if size is None and dtype is not None and dtype.byte_size is not None:
             self.unknown.append(ref)
@@ -229,7 +236,7 @@ class _Player:
             return self.buffers.get(node.inputs[min(index, len(node.inputs) - 1)])
         if not ops.may_forward_buffer(node.op):
             return None
-        size = self.shapes.bytes(TensorRef(node.name, index))
+        size = self._bytes(TensorRef(node.name, index))
         for ref in node.inputs:
             buffer = self.buffers.get(ref)
             if buffer is not None and buffer.readers == 1 and buffer.size == size and size:

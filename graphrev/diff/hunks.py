@@ -20,6 +20,8 @@ LARGEST = 40
 _DEEPEST = 32
 _CONTEXT = 24
 """Unchanged nodes in a hunk at most."""
+_TRIGGERS = 4
+"""Nodes waited for that a node brings along at most."""
 _BUSY = 16
 """A node that more nodes read (a constant, a learning rate) brings none of them along."""
 
@@ -175,6 +177,7 @@ class _Surroundings:
             for node in pair:
                 if node is not None:
                     yield from (ref.node for ref in node.inputs)
+                    yield from node.control_inputs[:_TRIGGERS]
 
     def _readers(self, nodes: Iterable[tuple[Node | None, Node | None]]) -> Iterator[str]:
         for before, after in nodes:
