@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias, Union, cast
 
 from graphrev import verification
 from graphrev.analysis import ops
@@ -117,8 +117,19 @@ def parse_passes(passes: Passes) -> tuple[Pass[Any], ...]:
     Raises:
         UsageError: there is no such pass or option.
     """
-    given = [passes] if isinstance(passes, str | Pass) else list(passes)
-    return tuple(parse_pass(p, REGISTRY) if isinstance(p, str) else p for p in given)
+    given = list(passes) if isinstance(passes, Iterable) else [passes]
+    return tuple(_parse_pass(item) for item in ([passes] if isinstance(passes, str) else given))
+
+
+def _parse_pass(given: Any) -> Pass[Any]:
+    if isinstance(given, str):
+        return parse_pass(given, REGISTRY)
+    if isinstance(given, Pass):
+        return cast(Pass[Any], given)
+    raise UsageError(
+        f"{printable(repr(given))} is no pass. Give a name, a specification, or a pass object such "
+        "as graphrev.passes.Reversible()."
+    )
 
 
 def analyze(

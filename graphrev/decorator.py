@@ -27,7 +27,7 @@ def rewritten(*passes: str | Pass[Any]) -> Callable[[BuilderT], BuilderT]:
         LiveGraphError: the graph cannot be changed any more.
     """
     bare: Any = passes[0] if len(passes) == 1 else None
-    if callable(bare) and not isinstance(bare, Pass):
+    if callable(bare) and not isinstance(bare, Pass | type):
         decorated: Any = rewritten()(cast(Any, bare))
         return decorated
     chosen = parse_passes(passes or ("reversible",))

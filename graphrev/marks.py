@@ -77,9 +77,12 @@ def _unique(graph: Any, name: str) -> str:
     if used is None:
         used = {}
         graph._graphrev_marks = used
-    count = used.get(name, 0)
-    used[name] = count + 1
-    return name if not count else f"{name}_{count}"
+    unique = name
+    while unique in used:
+        used[name] += 1
+        unique = f"{name}_{used[name]}"
+    used[unique] = 0
+    return unique
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from graphrev.analysis.ops import is_optimizer_apply
 from graphrev.analysis.shape_inputs import Inputs, declared, integer, integers, named
 from graphrev.analysis.shape_rules_nn import NN_RULES
 from graphrev.analysis.shape_rules_slices import strided_slice
+from graphrev.analysis.shape_values import broadcast_axes
 from graphrev.ir import Node, Shape, TensorValue
 
 __all__ = ["Inputs", "output_shapes"]
@@ -291,7 +292,10 @@ def _merge(known: Inputs, node: Node) -> tuple[Dims, ...]:
 
 
 def _gradient_args(known: Inputs, node: Node) -> tuple[Dims, ...]:
-    return ((("reduced", node.name, 0),), (("reduced", node.name, 1),))
+    return tuple(
+        (("reduced", node.name, side) if axes_ is None else len(axes_),)
+        for side, axes_ in enumerate(broadcast_axes(known, node))
+    )
 
 
 def _identity_n(known: Inputs, node: Node) -> tuple[Dims, ...]:

@@ -194,9 +194,28 @@ def _dynamic_stitch(known: Inputs, node: Node) -> tuple[Value | None, ...]:
     return (tuple(merged[i] for i in range(len(merged))),)
 
 
+def broadcast_axes(known: Inputs, node: Node) -> tuple[Value | None, Value | None]:
+    """The axes each shape was broadcast over (core/util/bcast.h), where that can be told.
+
+    Two sizes of 1 on one axis are left open: which side counts them depends on their neighbours.
+    """
+    left, right = known.value(node, 0), known.value(node, 1)
+    if left is None or right is None:
+        return (None, None)
+    if left == right:
+        return ((), ())
+    width = max(len(left), len(right))
+    pairs = [*zip(*((1,) * (width - len(side)) + side for side in (left, right)))]
+    if (1, 1) in pairs or not all(isinstance(dim, int) for dim in (*left, *right)):
+        return (None, None)
+    over = [tuple(i for i, pair in enumerate(pairs) if pair[side] == 1) for side in (0, 1)]
+    return (over[0], over[1])
+
+
 _RULES: dict[str, ValueRule] = {
     "Add": _elementwise(_add),
     "AddV2": _elementwise(_add),
+    "BroadcastGradientArgs": broadcast_axes,
     "Cast": _same,
     "ConcatV2": _concat,
     "Const": _constant,

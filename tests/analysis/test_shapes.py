@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from graphrev.analysis.shapes import Shapes, infer_shapes
@@ -181,6 +182,26 @@ def test_symbols_follow_the_batch_through_a_network() -> None:
     fed = infer_shapes(graph, {"x": Shape((16, 8))})
     assert fed.of(y) == Shape((16, 8))
     assert fed.bytes(y) == 16 * 8 * 4
+
+
+@pytest.mark.parametrize("right", [[4, 3], [3], [4, 1], [1, 3], [], [2, 4, 3], [5, 4, 3]])
+def test_axes_a_gradient_is_summed_over_are_those_tensorflow_finds(right: list[int]) -> None:
+    """Sizes that are only known once the batch is fed decide what a gradient is summed over."""
+
+    def build(x: Any) -> Any:
+        y = tf.ones(right)
+        return tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(x), s1=tf.shape(y))
+
+    with tf.Graph().as_default() as live:
+        x = tf.placeholder(tf.float32, [None, 3], "x")
+        pair = build(x)
+        with tf.Session() as session:
+            found = session.run(list(pair), {x: np.ones((4, 3))})
+    shapes = infer_shapes(snapshot(live), {"x": Shape((4, 3))})
+    for index, axes in enumerate(found):
+        ref = TensorRef("BroadcastGradientArgs", index)
+        assert shapes.values.get(ref) == tuple(axes)
+        assert shapes.of(ref) == Shape((len(axes),))
 
 
 def test_two_open_batches_are_not_known_to_be_the_same() -> None:

@@ -201,9 +201,14 @@ def test_controls_may_be_taken_away_and_attributes_too() -> None:
 
 def test_what_is_added_takes_nothing_from_the_scopes_around_the_call() -> None:
     graph = small()
-    with graph.as_default(), tf.name_scope("scope"), tf.device("/cpu:0"):
-        with graph.control_dependencies([graph.get_operation_by_name("wait")]):
-            replay_on(graph, (added("new", "Neg", TensorRef("b")),))
+    wait = [graph.get_operation_by_name("wait")]
+    with (
+        graph.as_default(),
+        tf.name_scope("scope"),
+        tf.device("/cpu:0"),
+        graph.control_dependencies(wait),
+    ):
+        replay_on(graph, (added("new", "Neg", TensorRef("b")),))
     new = graph.get_operation_by_name("new")
     assert new.device == ""
     assert list(new.control_inputs) == []
