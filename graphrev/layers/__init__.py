@@ -9,14 +9,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphrev.layers.network import (
+        Network,
+        Sequential,
+        restore_network_checkpoint,
+        save_network_checkpoint,
+    )
     from graphrev.layers.rev_block import RevBlock, rev_block
 
 _HOMES = {
+    "Network": "graphrev.layers.network",
     "RevBlock": "graphrev.layers.rev_block",
+    "Sequential": "graphrev.layers.network",
+    "restore_network_checkpoint": "graphrev.layers.network",
     "rev_block": "graphrev.layers.rev_block",
+    "save_network_checkpoint": "graphrev.layers.network",
 }
 
-__all__ = ["RevBlock", "rev_block"]
+__all__ = [
+    "Network",
+    "RevBlock",
+    "Sequential",
+    "restore_network_checkpoint",
+    "rev_block",
+    "save_network_checkpoint",
+]
 
 
 def __getattr__(name: str) -> Any:
