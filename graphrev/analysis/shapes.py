@@ -106,7 +106,8 @@ def _sweep(
             continue
         node = graph[name]
         if name in fed:
-            found[name] = (_named(name, 0, fed[name].dims),)
+            others = (output_shapes(known, node) or ())[1:]
+            found[name] = (_named(name, 0, fed[name].dims), *others)
             continue
         shapes = output_shapes(known, node)
         if shapes is None or any(dims is None for dims in shapes):
