@@ -15,6 +15,7 @@ from itertools import count, groupby
 from types import MappingProxyType
 
 from graphrev.edits import (
+    AddInput,
     AddNode,
     Cause,
     Edit,
@@ -150,6 +151,13 @@ class GraphEditor:
         inputs = (*node.inputs[:position], new, *node.inputs[position + 1 :])
         self._nodes[name] = node.evolve(inputs=inputs)
         self._log.append(SetInput(name, position, old, new, self._cause))
+        self._added_readers.setdefault(new.node, {})[name] = None
+
+    def add_input(self, name: str, new: TensorRef) -> None:
+        """Makes node ``name`` read ``new`` behind its other data inputs."""
+        node = self[name]
+        self._nodes[name] = node.evolve(inputs=(*node.inputs, new))
+        self._log.append(AddInput(name, new, self._cause))
         self._added_readers.setdefault(new.node, {})[name] = None
 
     def redirect(self, old: TensorRef, new: TensorRef, readers: Iterable[str]) -> int:
@@ -336,6 +344,8 @@ def _replay_one(editor: GraphEditor, edit: Edit) -> None:
             editor.remove(edit.node.name)
         case SetInput():
             editor.set_input(edit.node, edit.position, edit.new)
+        case AddInput():
+            editor.add_input(edit.node, edit.new)
         case SetControls():
             editor.set_controls(edit.node, edit.new)
         case SetAttr():

@@ -52,6 +52,15 @@ class SetInput:
 
 
 @dataclass(frozen=True, slots=True)
+class AddInput:
+    """``node`` reads ``new`` as one more data input, behind the others (a saver's tensors)."""
+
+    node: str
+    new: TensorRef
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
 class SetControls:
     """The control inputs of ``node`` were changed from ``old`` to ``new``."""
 
@@ -81,7 +90,9 @@ class RenameNode:
     cause: Cause
 
 
-Edit: TypeAlias = Union[AddNode, RemoveNode, SetInput, SetControls, SetAttr, RenameNode]
+Edit: TypeAlias = Union[
+    AddNode, RemoveNode, SetInput, AddInput, SetControls, SetAttr, RenameNode
+]
 EditLog: TypeAlias = tuple[Edit, ...]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from graphrev.edits import (
+    AddInput,
     AddNode,
     Cause,
     Edit,
@@ -78,6 +79,6 @@ def _note(edit: Edit, final: dict[str, _Record], removed: dict[str, _Record]) ->
         case RenameNode():
             record = final.pop(edit.old, None) or _Record(edit.old)
             final[edit.new] = record
-        case SetInput() | SetControls() | SetAttr():
+        case SetInput() | AddInput() | SetControls() | SetAttr():
             record = final.setdefault(edit.node, _Record(edit.node))
     record.causes[edit.cause] = None

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from graphrev.edits import (
+    AddInput,
     AddNode,
     Edit,
     EditLog,
@@ -108,6 +109,11 @@ def replay_on(tf_graph: Any, edits: EditLog) -> None:
 
 def _refuse_impossible(edits: Iterable[Edit]) -> None:
     for edit in edits:
+        if isinstance(edit, AddInput):
+            raise LiveGraphError(
+                f"'{printable(edit.node)}' cannot be given another input in a live graph. Create "
+                "the tf.train.Saver after rewriting, or save the graph and rewrite the file."
+            )
         if isinstance(edit, RemoveNode | RenameNode):
             name = edit.node.name if isinstance(edit, RemoveNode) else edit.old
             raise LiveGraphError(

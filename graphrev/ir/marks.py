@@ -6,6 +6,13 @@ TensorFlow keeps attributes it does not know when their names start with an unde
   ``b"<id>|x1|<output index>"`` (x1, x2, y1 or y2) where ``mark_residual_pair`` names a tensor.
   One op may carry several.
 * ``_graphrev_no_rewrite``, bool: built under ``no_rewrite``; no pass may change what it does.
+* ``_graphrev_prunable``, bool: built under ``prunable``; its kernels are to be masked.
+
+And what passes record on the nodes they add:
+
+* ``_graphrev_mask``, string: the kernel that the node's mask belongs to (empty: all of them).
+* ``_graphrev_role``, string: what the node is to the mask (``mask``, ``masked_weight`` …).
+* ``_graphrev_collections``, list(string): the collections of a MetaGraphDef it is to be listed in.
 """
 
 from __future__ import annotations
@@ -18,6 +25,10 @@ from graphrev.ir.node import Node
 
 PAIR_ATTR = "_graphrev_pair"
 NO_REWRITE_ATTR = "_graphrev_no_rewrite"
+PRUNABLE_ATTR = "_graphrev_prunable"
+KERNEL_ATTR = "_graphrev_mask"
+ROLE_ATTR = "_graphrev_role"
+COLLECTIONS_ATTR = "_graphrev_collections"
 ROLES = ("x1", "x2", "y1", "y2")
 _MARKS = (PAIR_ATTR, NO_REWRITE_ATTR)
 _INDEX = re.compile("[0-9]{1,9}")
@@ -57,6 +68,30 @@ def pair_marks(node: Node) -> tuple[PairMark, ...]:
 def is_opted_out(node: Node) -> bool:
     """Whether the node was built under ``no_rewrite``."""
     return node.attrs.get(NO_REWRITE_ATTR) is True
+
+
+def is_prunable(node: Node) -> bool:
+    """Whether the node was built under ``prunable``."""
+    return node.attrs.get(PRUNABLE_ATTR) is True
+
+
+def role_of(node: Node) -> str:
+    """What the node is to a mask; empty for a node that no mask pass added."""
+    role = node.attrs.get(ROLE_ATTR)
+    return role.decode("utf-8", "replace") if isinstance(role, bytes) else ""
+
+
+def kernel_of(node: Node) -> str | None:
+    """The kernel whose mask the node serves; ``None`` for a node that no mask pass added."""
+    kernel = node.attrs.get(KERNEL_ATTR)
+    return kernel.decode("utf-8", "replace") if isinstance(kernel, bytes) else None
+
+
+def collections_of(node: Node) -> tuple[str, ...]:
+    """The collections a pass wants the node to be listed in."""
+    stored = node.attrs.get(COLLECTIONS_ATTR)
+    items = stored if isinstance(stored, tuple) else ()
+    return tuple(item.decode("utf-8", "replace") for item in items if isinstance(item, bytes))
 
 
 def without_marks(node: Node) -> Node:

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from graphrev.passes.mask import Mask
 from graphrev.passes.reversible import Reversible
 from graphrev.pipeline import Pass
 
-REGISTRY: Mapping[str, type[Pass[Any]]] = MappingProxyType({Reversible.name: Reversible})
+REGISTRY: Mapping[str, type[Pass[Any]]] = MappingProxyType(
+    {kind.name: kind for kind in (Reversible, Mask)}
+)
 
-__all__ = ["REGISTRY", "Reversible"]
+__all__ = ["REGISTRY", "Mask", "Reversible"]

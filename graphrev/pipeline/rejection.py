@@ -33,6 +33,15 @@ class Code(str, Enum):
     DRIFT = "drift"
     REGION_TOO_LARGE = "region_too_large"
     UNKNOWN_OP = "unknown_op"
+    KERNEL_IS_CONSTANT = "kernel_is_constant"
+    KERNEL_IS_COMPUTED = "kernel_is_computed"
+    KERNEL_SHAPE_UNKNOWN = "kernel_shape_unknown"
+    KERNEL_TOO_SMALL = "kernel_too_small"
+    KERNEL_SHARED = "kernel_shared"
+    KEPT_DENSE = "kept_dense"
+    NOT_SELECTED = "not_selected"
+    NOT_TRAINED = "not_trained"
+    GRADIENT_UNCLEAR = "gradient_unclear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,43 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.UNKNOWN_OP: Explanation(
         "An op that neither TensorFlow 1.15 nor 2.21 knows would have to be copied.",
         "Nothing to do: an unknown op is treated as stateful and opaque.",
+    ),
+    Code.KERNEL_IS_CONSTANT: Explanation(
+        "The kernel is a constant: the graph is frozen, so there is no variable to mask.",
+        "Use mask{unfreeze=true}, which makes it a variable again.",
+    ),
+    Code.KERNEL_IS_COMPUTED: Explanation(
+        "What is multiplied by is computed from other tensors and is no view of a variable.",
+        "Mask the variables it is computed from in the program, or leave it dense.",
+    ),
+    Code.KERNEL_SHAPE_UNKNOWN: Explanation(
+        "The variable's shape is not fully known, so the number of weights to drop is not either.",
+        "Give the variable a full static shape.",
+    ),
+    Code.KERNEL_TOO_SMALL: Explanation(
+        "The kernel has fewer weights than min_size.",
+        "Lower min_size.",
+    ),
+    Code.KERNEL_SHARED: Explanation(
+        "The variable is also read in a way that no mask can follow: looked up row by row, "
+        "multiplied by itself, passed into a function, or joined with what is not masked.",
+        "Exclude it, or mask it in the program.",
+    ),
+    Code.KEPT_DENSE: Explanation(
+        "The first and the last kernel are kept dense: pruning them costs the most accuracy.",
+        "Use first=masked or last=masked to mask them too.",
+    ),
+    Code.NOT_SELECTED: Explanation(
+        "The options or the marks leave this kernel out.",
+        "Change include or exclude, or build the kernel under prunable().",
+    ),
+    Code.NOT_TRAINED: Explanation(
+        "The graph trains other variables but nothing updates this one.",
+        "Name it in include to mask it all the same.",
+    ),
+    Code.GRADIENT_UNCLEAR: Explanation(
+        "The graph holds gradients, and which of them belongs to this kernel cannot be proven.",
+        "Mask the graph before it is differentiated, or exclude the kernel.",
     ),
 }
 

@@ -1,0 +1,250 @@
+"""Carries a mask plan out, edit by edit. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from graphrev.editor import GraphEditor
+from graphrev.io import constants
+from graphrev.ir import DType, TensorRef
+from graphrev.ir.marks import COLLECTIONS_ATTR
+from graphrev.passes.mask.nodes import AddedVariable, Writer, add_variable
+from graphrev.passes.mask.plan import KernelPlan, MaskPlan, ReadPlan, SaverPlan
+from graphrev.passes.mask.rewiring import Rewire
+from graphrev.passes.mask.roles import JOINS
+from graphrev.passes.mask.saving import SaverWriter
+from graphrev.passes.mask.updating import add_update
+
+_VARIABLES = ("variables", "model_variables")
+
+
+@dataclass
+class _Masked:
+    """What was added for one kernel."""
+
+    plan: KernelPlan
+    mask: AddedVariable
+    threshold: AddedVariable
+    views: dict[str, TensorRef] = field(default_factory=dict[str, TensorRef])
+
+
+def apply_masks(plan: MaskPlan, editor: GraphEditor) -> None:
+    """Makes the edits of ``plan``."""
+    done: dict[str, _Masked] = {}
+    for kernel in plan.kernels:
+        with editor.because(kernel.variable, "read the kernel through its mask"):
+            done[kernel.variable] = _mask(editor, kernel)
+    roots = {
+        read.tensor: done[kernel.variable].mask.value
+        for kernel in plan.kernels
+        for read in kernel.reads
+    }
+    for kernel in plan.kernels:
+        with editor.because(kernel.variable, "mask the kernel's gradient"):
+            _mask_gradients(editor, kernel, roots, done[kernel.variable])
+    step = None
+    if plan.update is not None:
+        with editor.because("mask update", "update the masks in the training step"):
+            pairs = [(d.plan, d.mask, d.threshold) for d in done.values()]
+            step = add_update(editor, plan.update, pairs)
+    with editor.because("saver", "save, restore and initialize the masks with their kernels"):
+        for saver in plan.savers:
+            SaverWriter(editor, saver).extend(_saved(saver, done, step))
+        _initialize(editor, plan, done, step)
+
+
+def _mask(editor: GraphEditor, kernel: KernelPlan) -> _Masked:
+    writer = Writer(editor, kernel.scope, kernel.variable, kernel.device, place=kernel.variable)
+    mask = add_variable(
+        writer,
+        f"mask{kernel.part}",
+        constants.splat(kernel.dtype, 1.0, kernel.dims),
+        is_resource=kernel.is_resource,
+        role="mask",
+        collections=(*_VARIABLES, "masks"),
+    )
+    threshold = add_variable(
+        writer,
+        f"threshold{kernel.part}",
+        constants.splat(kernel.dtype, 0.0),
+        is_resource=kernel.is_resource,
+        role="threshold",
+        collections=(*_VARIABLES, "thresholds"),
+    )
+    editor.set_attr(kernel.variable, COLLECTIONS_ATTR, (b"kernel",))
+    done = _Masked(kernel, mask, threshold)
+    hoisted: TensorRef | None = None
+    for read in kernel.reads:
+        if read.path:
+            hoisted = hoisted or _hoist(editor, writer, kernel, read, mask)
+            value = _lead_in(editor, writer, read, hoisted, done.views)
+        else:
+            value = _multiply(writer, kernel, mask, read.tensor)
+        _rewire(editor, writer, value, read.rewires)
+    return done
+
+
+def _multiply(
+    writer: Writer, kernel: KernelPlan, mask: AddedVariable, value: TensorRef
+) -> TensorRef:
+    return writer.add(
+        "Mul",
+        f"weights/masked_weight{kernel.part}",
+        (mask.value, value),
+        {"T": kernel.dtype},
+        role="masked_weight",
+        collections=("masked_weights",),
+    )
+
+
+def _hoist(
+    editor: GraphEditor, writer: Writer, kernel: KernelPlan, read: ReadPlan, mask: AddedVariable
+) -> TensorRef:
+    """The masked value of a variable that is only read inside control flow, outside of it."""
+    waits = editor[read.path[0]].control_inputs
+    value = writer.add(
+        "ReadVariableOp",
+        "weights/ReadVariableOp",
+        (TensorRef(kernel.variable),),
+        {"dtype": kernel.dtype},
+        waits=waits,
+        role="hoisted",
+    )
+    return _multiply(writer, kernel, mask, value)
+
+
+def _lead_in(
+    editor: GraphEditor,
+    writer: Writer,
+    read: ReadPlan,
+    value: TensorRef,
+    done: dict[str, TensorRef],
+) -> TensorRef:
+    """``value`` inside the loop or branch of ``read``, led there as the handle was."""
+    follower = (*read.path[1:], read.tensor.node)
+    for name, after in zip(read.path, follower):
+        node = editor[name]
+        index = editor[after].inputs[0].index
+        if name not in done:
+            attrs = {**node.attrs, "T": _dtype_of(editor, value)}
+            inputs = (value, *node.inputs[1:])
+            done[name] = writer.add(
+                node.op,
+                "weights/masked_weight_in",
+                inputs,
+                attrs,
+                waits=node.control_inputs,
+                role="led-in",
+                place=None,
+            )
+        value = TensorRef(done[name].node, index)
+    return value
+
+
+def _dtype_of(editor: GraphEditor, value: TensorRef) -> DType:
+    """The type of a tensor that was added."""
+    node = editor[value.node]
+    dtype = node.attrs.get("T", node.attrs.get("dtype"))
+    assert isinstance(dtype, DType)
+    return dtype
+
+
+def _rewire(editor: GraphEditor, writer: Writer, value: TensorRef, found: Sequence[Rewire]) -> None:
+    for rewire in found:
+        if rewire.copied is None:
+            editor.set_input(rewire.reader, rewire.position, value)
+            continue
+        view = editor[rewire.reader]
+        inputs = list(view.inputs)
+        inputs[rewire.position] = value
+        copy = writer.add(
+            view.op,
+            "weights/masked_view",
+            inputs,
+            view.attrs,
+            waits=view.control_inputs,
+            role="view",
+        )
+        for index, inner in rewire.copied:
+            _rewire(editor, writer, TensorRef(copy.node, index), inner)
+
+
+def _mask_gradients(
+    editor: GraphEditor, kernel: KernelPlan, roots: dict[TensorRef, TensorRef], done: _Masked
+) -> None:
+    for gradient in kernel.gradients:
+        source = editor[gradient.tensor.node]
+        writer = Writer(editor, f"{source.name}_", kernel.variable, source.device)
+        mask = done.mask.value
+        for view in gradient.views:
+            mask = _through(editor, writer, view, mask, roots, done.views)
+        readers = [
+            name
+            for name in editor.graph.readers_of(gradient.tensor)
+            if gradient.tensor in editor[name].inputs
+        ]
+        dtype = _float_of(editor, mask, kernel.dtype)
+        masked = writer.add("Mul", "masked", (gradient.tensor, mask), {"T": dtype}, role="gradient")
+        editor.redirect(gradient.tensor, masked, readers)
+
+
+def _float_of(editor: GraphEditor, mask: TensorRef, default: DType) -> DType:
+    """The type of a mask seen through views."""
+    node = editor[mask.node]
+    dtype = node.attrs.get("DstT", node.attrs.get("T", default))
+    return dtype.base if isinstance(dtype, DType) else default
+
+
+def _through(
+    editor: GraphEditor,
+    writer: Writer,
+    view: str,
+    mask: TensorRef,
+    roots: dict[TensorRef, TensorRef],
+    done: dict[str, TensorRef],
+) -> TensorRef:
+    """The mask as ``view`` shows the kernel."""
+    key = f"mask of {view}"
+    if key in done:
+        return done[key]
+    node = editor.graph[view]
+    if node.op in JOINS:
+        inputs = (*(roots[ref] for ref in node.inputs[:-1]), node.inputs[-1])
+    else:
+        inputs = (mask, *node.inputs[1:])
+    attrs = {k: v for k, v in node.attrs.items() if k != "_class"}
+    done[key] = writer.add(
+        node.op, "mask", inputs, attrs, waits=node.control_inputs, role="mask-view"
+    )
+    return done[key]
+
+
+def _saved(
+    saver: SaverPlan, done: dict[str, _Masked], step: AddedVariable | None
+) -> list[tuple[str, bytes, AddedVariable, DType, bool]]:
+    slices = dict(saver.slices)
+    added: list[tuple[str, bytes, AddedVariable, DType, bool]] = []
+    for name in saver.kernels:
+        item = done[name]
+        kernel, mask, threshold = item.plan, item.mask, item.threshold
+        part = slices.get(name, b"")
+        key = mask.variable
+        if part:
+            key = key.removesuffix(kernel.part)
+        added.append((key, part, mask, kernel.dtype, kernel.is_resource))
+        added.append((threshold.variable, b"", threshold, kernel.dtype, kernel.is_resource))
+    if step is not None:
+        added.append((step.variable, b"", step, DType.INT64, False))
+    return added
+
+
+def _initialize(
+    editor: GraphEditor, plan: MaskPlan, done: dict[str, _Masked], step: AddedVariable | None
+) -> None:
+    for kernel, group in plan.initializers:
+        item = done[kernel]
+        more = [item.mask.assign, item.threshold.assign]
+        if step is not None:
+            more.append(step.assign)
+        editor.add_controls(group, more)

@@ -1,0 +1,224 @@
+"""Which tensors of a differentiated graph are gradients of a masked kernel.
+
+Had the kernel been masked first, its gradient would be ``mask * dL/d(masked)``. The input gradients
+multiply by the kernel, so they are uses like any other and read the masked kernel. What is left
+are the gradients with respect to the kernel. For ``x @ w`` with incoming gradient ``dy`` that is
+``x^T @ dy``: a product of what two uses of ``w`` (the forward one with ``x``, the input gradient
+``dy @ w^T``) multiply by. A node of the right form that reads the data of both is proven to be one.
+Where no input gradient exists (the first layer) it reads the data of one use only; then it must
+lead to the variable's update through ops that only carry a gradient, or be an op that exists for
+nothing else. In a while loop the contributions are summed up inside and leave at an ``Exit``
+that leads to the update.
+
+Weight decay reads the raw kernel and enters the sum beside these tensors, untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from graphrev.analysis import ops
+from graphrev.analysis.order import descendant_labels, index_of
+from graphrev.ir import Graph, Node, TensorRef
+from graphrev.passes.mask.plan import GradientMask
+from graphrev.passes.mask.roles import (
+    CONVOLUTIONS,
+    METADATA,
+    data_position,
+    gradient_slot,
+    is_filter_gradient,
+)
+from graphrev.passes.mask.trace import Kernel
+
+_CARRIERS = frozenset(
+    "Identity Cast Reshape Transpose Squeeze ExpandDims AddN Add AddV2 Sub Neg Mul RealDiv Div "
+    "Select SelectV2 Minimum Maximum ClipByValue Slice StridedSlice Split ConcatV2 Exit Switch "
+    "Merge Pack Sum Mean CheckNumerics IdentityN".split()
+)
+"""Ops that only carry, clip, scale or sum a gradient on its way to the update."""
+_READS = frozenset({"ReadVariableOp", "VariableV2", "Variable", "VarHandleOp", "Const"})
+
+
+@dataclass
+class _Candidate:
+    """A node of a gradient's form: for each kernel, the input slots that read data of its uses."""
+
+    slots: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
+    views: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+
+class Gradients:
+    """The gradients of a graph, matched with kernels."""
+
+    def __init__(self, graph: Graph, kernels: Sequence[Kernel]) -> None:
+        self._graph = graph
+        self._kernels = kernels
+        self._updates = {kernel.name: updated_by(graph, kernel.name) for kernel in kernels}
+        self._sinks = {
+            name: frozenset(_carried(graph, mutators)) for name, mutators in self._updates.items()
+        }
+        self._candidates = self._find()
+
+    def updates(self, kernel: Kernel) -> tuple[str, ...]:
+        """The nodes that update the variable from a gradient."""
+        return self._updates[kernel.name]
+
+    def of(self, kernel: Kernel) -> tuple[GradientMask, ...] | str:
+        """The gradients to mask; a sentence where they cannot be told apart."""
+        found: dict[TensorRef, GradientMask] = {}
+        for name, candidate in self._candidates.items():
+            if kernel.name not in candidate.slots:
+                continue
+            owner = self._owner(name, candidate)
+            if owner is None:
+                return f"'{name}' may be the gradient of several kernels."
+            if owner == kernel.name:
+                tensor = self._settled(name)
+                if tensor is None:
+                    return f"The gradient '{name}' is reduced in a way that is not understood."
+                found[tensor] = GradientMask(tensor, candidate.views[kernel.name])
+        for tensor in self._exits(kernel):
+            found[tensor] = GradientMask(tensor)
+        if not found and self._updates[kernel.name] and self._is_trained(kernel):
+            return "The variable is updated, but no gradient was found that leads there."
+        return tuple(found.values())
+
+    def _is_trained(self, kernel: Kernel) -> bool:
+        """Whether what updates the variable depends on one of its products."""
+        index = index_of(self._graph)
+        seeds = [index.ids[use.node] for use, _, _ in kernel.uses()]
+        labels = descendant_labels(index, [seeds], control=False)
+        return any(labels[index.ids[name]] for name in self._updates[kernel.name])
+
+    def _find(self) -> dict[str, _Candidate]:
+        graph = self._graph
+        found: dict[str, _Candidate] = {}
+        for kernel in self._kernels:
+            for use, tensor, read in kernel.uses():
+                node = graph[use.node]
+                place = data_position(node, use.position)
+                if place is None:
+                    continue
+                data = node.inputs[place]
+                for reader in graph.readers_of(data):
+                    candidate = graph[reader]
+                    slot = gradient_slot(use, node, candidate)
+                    if slot is None or reader == use.node:
+                        continue
+                    for taken in _slots(candidate, data, slot):
+                        entry = found.setdefault(reader, _Candidate())
+                        entry.slots.setdefault(kernel.name, set()).add(taken)
+                        entry.views.setdefault(kernel.name, read.chain(tensor))
+        return found
+
+    def _owner(self, name: str, candidate: _Candidate) -> str | None:
+        """The kernel it is the gradient of; empty for none of them, ``None`` for unclear."""
+        proven = [kernel for kernel, slots in candidate.slots.items() if len(slots) > 1]
+        if len(proven) == 1:
+            return proven[0]
+        possible = [kernel for kernel in (proven or candidate.slots) if name in self._sinks[kernel]]
+        if len(possible) == 1:
+            return possible[0]
+        node = self._graph[name]
+        sized = [k for k in candidate.slots if self._sized_by(node, k)]
+        if len(sized) == 1:
+            return sized[0]
+        if possible or proven:
+            return None
+        if not is_filter_gradient(node.op):
+            return ""
+        return next(iter(candidate.slots)) if len(candidate.slots) == 1 else None
+
+    def _sized_by(self, node: Node, name: str) -> bool:
+        """Whether a filter gradient takes its shape from this kernel (``ShapeN`` of it)."""
+        if not is_filter_gradient(node.op):
+            return False
+        shape = node.inputs[1]
+        source = self._graph[shape.node]
+        if source.op not in METADATA or shape.index >= len(source.inputs):
+            return False
+        measured = source.inputs[shape.index]
+        return any(measured in k.tensors for k in self._kernels if k.name == name)
+
+    def _settled(self, name: str) -> TensorRef | None:
+        """The gradient in the kernel's shape: behind the sum over batches it was broadcast to."""
+        node = self._graph[name]
+        if node.op in CONVOLUTIONS or is_filter_gradient(node.op) or node.op == "MatMul":
+            return TensorRef(name)
+        readers = self._graph.readers.get(name, ())
+        summing = [r for r in readers if self._graph[r].op == "Sum"]
+        if not summing:
+            return TensorRef(name)
+        after = self._graph.readers.get(summing[0], ())
+        if len(readers) == len(summing) == len(after) == 1 and _is_reshape(self._graph, after[0]):
+            return TensorRef(after[0])
+        return None
+
+    def _exits(self, kernel: Kernel) -> Iterator[TensorRef]:
+        """Where gradients summed up in a loop's backward pass leave it."""
+        entered = any(
+            read.path or any(self._graph[view].op == "Enter" for view in read.chain(tensor))
+            for _, tensor, read in kernel.uses()
+        )
+        if not entered:
+            return
+        for name in sorted(self._sinks[kernel.name]):
+            node = self._graph[name]
+            if node.op == "Exit":
+                yield TensorRef(name)
+
+
+def _slots(candidate: Node, data: TensorRef, slot: int) -> Iterator[int]:
+    if slot >= 0:
+        if candidate.inputs[slot] == data:
+            yield slot
+        return
+    for place, ref in enumerate(candidate.inputs):
+        if ref == data:
+            yield place
+
+
+def _is_reshape(graph: Graph, name: str) -> bool:
+    return graph[name].op == "Reshape"
+
+
+def updated_by(graph: Graph, variable: str) -> tuple[str, ...]:
+    """The nodes that change the variable from what the graph computes (not its initializer)."""
+    found: list[str] = []
+    handles = [TensorRef(variable)]
+    while handles:
+        handle = handles.pop()
+        for reader in graph.readers_of(handle):
+            node = graph[reader]
+            if node.op in ("Identity", "Enter", "RefEnter", "Switch") and node.inputs[0] == handle:
+                if graph[variable].op == "VarHandleOp":
+                    handles.append(TensorRef(reader))
+            elif _updates(node, handle):
+                found.append(reader)
+    return tuple(found)
+
+
+def _updates(node: Node, handle: TensorRef) -> bool:
+    if node.op in ("Assign", "AssignVariableOp") or node.inputs[0] != handle:
+        return False
+    if node.op in ("AssignSubVariableOp", "AssignAddVariableOp", "AssignSub", "AssignAdd"):
+        return True
+    return ops.is_optimizer_apply(node.op) or "Scatter" in node.op
+
+
+def _carried(graph: Graph, mutators: Sequence[str]) -> Iterator[str]:
+    """The nodes from which a gradient is carried to ``mutators``."""
+    seen: set[str] = set()
+    pending = [ref.node for name in mutators for ref in graph[name].inputs[1:]]
+    while pending:
+        name = pending.pop()
+        node = graph[name]
+        if name in seen or node.op in _READS:
+            continue
+        seen.add(name)
+        yield name
+        if node.op == "Exit":
+            continue
+        if node.op in _CARRIERS:
+            pending.extend(ref.node for ref in node.inputs)

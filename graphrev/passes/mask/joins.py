@@ -1,0 +1,50 @@
+"""Kernels that are joined (partitions of one, usually) are masked together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from graphrev.ir import Graph, TensorRef
+from graphrev.passes.mask.plan import GradientMask
+from graphrev.passes.mask.rewiring import copied_views, rewires
+from graphrev.passes.mask.roles import JOINS
+from graphrev.passes.mask.trace import Kernel
+from graphrev.pipeline import Code, Rejection
+
+_Matched = tuple[Kernel, tuple[GradientMask, ...]]
+
+
+def drop_torn(graph: Graph, matched: Sequence[_Matched]) -> tuple[Rejection, ...]:
+    """Rejections for kernels that are joined with something that is not masked.
+
+    The gradient of the joined tensor is masked as a whole, so every part must have its mask.
+    """
+    left = dict((kernel.name, (kernel, masks)) for kernel, masks in matched)
+    rejected: dict[str, Rejection] = {}
+    while True:
+        masked = {t for kernel, _ in left.values() for t in kernel.tensors}
+        torn: dict[str, str] = {}
+        for name, (kernel, masks) in left.items():
+            join = next(_torn(graph, kernel, masks, masked), None)
+            if join is not None:
+                torn[name] = join
+        if not torn:
+            return tuple(rejected.values())
+        for name, join in torn.items():
+            del left[name]
+            reason = f"Kernel '{name}' is joined in '{join}' with what is not masked."
+            rejected[name] = Rejection(Code.KERNEL_SHARED, reason, (name, join))
+
+
+def _torn(
+    graph: Graph, kernel: Kernel, masks: tuple[GradientMask, ...], masked: set[TensorRef]
+) -> Iterator[str]:
+    for gradient in masks:
+        for view in gradient.views:
+            node = graph[view]
+            if node.op in JOINS and any(ref not in masked for ref in node.inputs[:-1]):
+                yield view
+    for read in kernel.reads:
+        for view in copied_views(rewires(read)):
+            if graph[view].op in JOINS:
+                yield view

@@ -1,0 +1,185 @@
+"""The mask pass: kernels of an existing graph train as ``mask * kernel``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from graphrev.editor import GraphEditor
+from graphrev.errors import UsageError
+from graphrev.ir import Graph
+from graphrev.passes.mask.apply import apply_masks
+from graphrev.passes.mask.choose import Choice, choose, erk, targets, unmasked
+from graphrev.passes.mask.gradients import Gradients
+from graphrev.passes.mask.joins import drop_torn
+from graphrev.passes.mask.plan import GradientMask, KernelPlan, MaskPlan, ReadPlan
+from graphrev.passes.mask.rewiring import rewires
+from graphrev.passes.mask.saving import find_initializers, find_savers
+from graphrev.passes.mask.schedule import Schedule, Shape
+from graphrev.passes.mask.trace import Kernel, find_kernels
+from graphrev.passes.mask.training import plan_update
+from graphrev.pipeline import Code, Pass, Rejection
+
+
+@dataclass(frozen=True)
+class Mask(Pass[MaskPlan]):
+    """Multiplies convolution and matrix-product kernels by masks that follow a schedule.
+
+    Works on graphs with and without gradients. The mask of a kernel keeps its largest weights by
+    magnitude: exactly ``round(size * sparsity)`` are zero, ties dropped in index order.
+
+    Attributes:
+        sparsity: the share of each kernel's weights to drop, in [0, 1).
+        schedule: how the sparsity rises from ``initial`` to its target between begin and end.
+        begin: the first step with an update.
+        end: the last one; masks stay as they are afterwards. Never, by default.
+        frequency: steps between updates.
+        power: the exponent of the polynomial schedule.
+        initial: the share of the target at ``begin``.
+        include: regular expressions; only variables matching one are masked.
+        exclude: regular expressions; variables matching one are left alone.
+        min_size: the fewest weights a masked kernel has.
+        first: whether the first kernel is masked, where there are three or more.
+        last: the same for the last one.
+        allocation: ``uniform`` asks the same of every kernel; ``erk`` more of larger ones.
+        targets: ``regex:sparsity`` for kernels with a target of their own.
+        train_op: the node that runs a training step, where that is not plain.
+        global_step: the variable that counts the steps, where that is not plain.
+    """
+
+    name: ClassVar[str] = "mask"
+
+    sparsity: float = 0.5
+    schedule: Shape = "constant"
+    begin: int = 0
+    end: int | None = None
+    frequency: int = 100
+    power: float = 3.0
+    initial: float = 0.0
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    min_size: int = 1
+    first: Literal["dense", "masked"] = "dense"
+    last: Literal["dense", "masked"] = "dense"
+    allocation: Literal["uniform", "erk"] = "uniform"
+    targets: tuple[str, ...] = ()
+    train_op: str | None = None
+    global_step: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses options that make no sense.
+
+        Raises:
+            UsageError: an option is out of range; the message says which.
+        """
+        if not 0.0 <= self.sparsity < 1.0:
+            raise UsageError("mask: sparsity must be at least 0 and below 1.")
+        if self.min_size < 1:
+            raise UsageError("mask: min_size must be at least 1.")
+        if self.targets and self.allocation != "uniform":
+            raise UsageError("mask: targets and allocation=erk exclude each other.")
+        _ = self._schedule
+
+    @property
+    def _schedule(self) -> Schedule:
+        return Schedule(
+            self.schedule, self.begin, self.end, self.frequency, self.power, self.initial
+        )
+
+    def analyze(self, graph: Graph) -> MaskPlan:
+        """Finds the kernels, plans each, and says why every other one is left alone.
+
+        Raises:
+            UsageError: there is no kernel, a pattern matches none or a kernel twice, or the
+                training op or the global step cannot be found.
+        """
+        kernels = find_kernels(graph)
+        strangers = unmasked(graph, kernels)
+        if not kernels and not strangers:
+            raise UsageError(
+                "mask: the graph has no kernel: no convolution or matrix product reads a variable."
+            )
+        choice = Choice(
+            self.include,
+            self.exclude,
+            self.min_size,
+            self.first == "dense",
+            self.last == "dense",
+        )
+        chosen, rejections = choose(graph, kernels, choice)
+        matched, unclear = _with_gradients(graph, kernels, chosen)
+        torn = drop_torn(graph, matched)
+        kept = {k.name: (k, g) for k, g in matched if k.name not in {r.nodes[0] for r in torn}}
+        whole = [kernel for kernel, _ in kept.values()]
+        wanted = self._targets(whole)
+        plans = tuple(_plan(kernel, wanted[kernel.name], masks) for kernel, masks in kept.values())
+        left = (*strangers, *rejections, *unclear, *torn)
+        if not plans:
+            return MaskPlan(left)
+        update = plan_update(
+            graph, [k.variable for k in plans], self._schedule, self.train_op, self.global_step
+        )
+        names = frozenset(kept)
+        return MaskPlan(
+            left, plans, update, find_savers(graph, names), find_initializers(graph, names)
+        )
+
+    def apply(self, plan: MaskPlan, editor: GraphEditor) -> None:
+        """Adds the masks and their update, and re-points what multiplies by the kernels."""
+        apply_masks(plan, editor)
+
+    def _targets(self, kernels: Sequence[Kernel]) -> Mapping[str, float]:
+        if self.allocation == "erk":
+            return erk(kernels, self.sparsity)
+        return targets(kernels, self.sparsity, self.targets)
+
+
+_Matched = tuple[Kernel, tuple[GradientMask, ...]]
+
+
+def _with_gradients(
+    graph: Graph, kernels: Sequence[Kernel], chosen: Sequence[Kernel]
+) -> tuple[list[_Matched], list[Rejection]]:
+    """The kernels whose gradients are known, and rejections for the others."""
+    gradients = Gradients(graph, kernels)
+    matched: list[_Matched] = []
+    unclear: list[Rejection] = []
+    for kernel in chosen:
+        found = gradients.of(kernel)
+        if isinstance(found, str):
+            reason = f"Kernel '{kernel.name}': {found}"
+            unclear.append(Rejection(Code.GRADIENT_UNCLEAR, reason, (kernel.name,)))
+        else:
+            matched.append((kernel, found))
+    return matched, unclear
+
+
+def _plan(kernel: Kernel, sparsity: float, gradients: tuple[GradientMask, ...]) -> KernelPlan:
+    dims = tuple(dim or 0 for dim in kernel.dims or ())
+    size = math.prod(dims)
+    scope, part = _place(kernel.name)
+    return KernelPlan(
+        variable=kernel.name,
+        dtype=kernel.dtype,
+        dims=dims,
+        is_resource=kernel.is_resource,
+        device=kernel.node.device,
+        sparsity=sparsity,
+        zeros=min(round(size * sparsity), size - 1),
+        reads=tuple(ReadPlan(r.tensor, r.path, rewires(r)) for r in kernel.reads),
+        gradients=gradients,
+        scope=scope,
+        part=part,
+    )
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The scope beside the kernel, and the name's ``/part_k``, which its mask gets as well."""
+    head, _, last = name.rpartition("/")
+    part = ""
+    if head and last.startswith("part_") and last[5:].isdigit():
+        part = f"/{last}"
+        head = head.rpartition("/")[0]
+    return (f"{head}/" if head else ""), part

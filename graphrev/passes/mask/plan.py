@@ -1,0 +1,174 @@
+"""What the mask pass will do, in full: ``apply`` only carries it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from graphrev.errors import printable
+from graphrev.ir import DType, TensorRef
+from graphrev.passes.mask.rewiring import Rewire
+from graphrev.passes.mask.schedule import Schedule
+from graphrev.pipeline import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """One read of a kernel and what is to read the masked value instead.
+
+    Attributes:
+        tensor: the read.
+        path: inside a loop or branch, the nodes that lead the handle there.
+    """
+
+    tensor: TensorRef
+    path: tuple[str, ...]
+    rewires: tuple[Rewire, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GradientMask:
+    """A gradient of the masked kernel, to be multiplied by the mask seen through ``views``."""
+
+    tensor: TensorRef
+    views: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPlan:
+    """How one variable is masked.
+
+    Attributes:
+        variable: the variable's name.
+        dtype: the type of kernel and mask.
+        dims: the static shape.
+        is_resource: whether it is a resource variable; the mask is of the same kind.
+        device: the variable's device.
+        sparsity: the share of weights to drop when the schedule has ended, in [0, 1).
+        zeros: the number of weights that is: ``round(size * sparsity)``, less than ``size``.
+        reads: its reads.
+        gradients: the gradients that are masked.
+        scope: the name scope the mask's nodes go to, with a slash; empty at the top.
+        part: ``/part_k`` for a partition of a larger variable.
+    """
+
+    variable: str
+    dtype: DType
+    dims: tuple[int, ...]
+    is_resource: bool
+    device: str
+    sparsity: float
+    zeros: int
+    reads: tuple[ReadPlan, ...]
+    gradients: tuple[GradientMask, ...]
+    scope: str
+    part: str = ""
+
+    @property
+    def size(self) -> int:
+        """The number of weights."""
+        count = 1
+        for dim in self.dims:
+            count *= dim
+        return count
+
+    def to_json(self) -> dict[str, Any]:
+        """The kernel as plain data."""
+        return {
+            "variable": self.variable,
+            "dtype": self.dtype.name.lower(),
+            "shape": list(self.dims),
+            "weights": self.size,
+            "target_sparsity": self.sparsity,
+            "target_zeros": self.zeros,
+            "reads": [str(read.tensor) for read in self.reads],
+            "masked_gradients": [str(gradient.tensor) for gradient in self.gradients],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePlan:
+    """When and where the masks are updated.
+
+    Attributes:
+        schedule: the sparsity over the steps.
+        step: the global step's variable.
+        after: nodes the update waits for: the optimizer's step.
+        train_op: the node that is to wait for the update; ``None`` where nothing trains.
+        counts_itself: whether ``train_op`` itself advances the step, so that the step of this
+            update is one more than the variable holds.
+    """
+
+    schedule: Schedule
+    step: str
+    step_dtype: DType
+    step_is_resource: bool
+    after: tuple[str, ...]
+    train_op: str | None
+    counts_itself: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SaverPlan:
+    """A save and a restore op that hold a masked kernel and are to hold its mask too."""
+
+    save: str | None
+    restore: str | None
+    restore_group: str | None
+    kernels: tuple[str, ...]
+    slices: tuple[tuple[str, bytes], ...] = ()
+    holds_step: bool = False
+
+
+@dataclass(frozen=True)
+class MaskPlan(Plan):
+    """Kernels to mask, and why each of the others is left alone."""
+
+    kernels: tuple[KernelPlan, ...] = ()
+    update: UpdatePlan | None = None
+    savers: tuple[SaverPlan, ...] = ()
+    initializers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no kernel is masked."""
+        return not self.kernels
+
+    def summary(self) -> str:
+        """One line for people."""
+        weights = sum(kernel.size for kernel in self.kernels)
+        zeros = sum(kernel.zeros for kernel in self.kernels)
+        share = f" ({zeros / weights:.1%} to be zero)" if weights else ""
+        return (
+            f"{len(self.kernels)} kernels of {weights} weights masked{share}, "
+            f"{len(self.rejections)} left alone"
+        )
+
+    def describe(self) -> tuple[str, ...]:
+        """One line per kernel."""
+        return tuple(_line(kernel) for kernel in self.kernels)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        update = self.update
+        return {
+            "kernels": [kernel.to_json() for kernel in self.kernels],
+            "weights": sum(kernel.size for kernel in self.kernels),
+            "target_zeros": sum(kernel.zeros for kernel in self.kernels),
+            "update": None
+            if update is None
+            else {
+                **update.schedule.to_json(),
+                "global_step": update.step,
+                "train_op": update.train_op,
+            },
+            "savers": [{"save": s.save, "restore": s.restore} for s in self.savers],
+        }
+
+
+def _line(kernel: KernelPlan) -> str:
+    shape = "x".join(map(str, kernel.dims))
+    return (
+        f"{printable(kernel.variable)} [{shape}]: {kernel.zeros} of {kernel.size} weights to be "
+        f"zero, {len(kernel.gradients)} gradients masked"
+    )

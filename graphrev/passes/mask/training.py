@@ -1,0 +1,147 @@
+"""Where a training step ends, so that the mask update can be made part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from graphrev.analysis.order import ancestor_labels, descendant_labels, index_of
+from graphrev.errors import UsageError, printable
+from graphrev.ir import DType, Graph, Node, Shape
+from graphrev.passes.mask.gradients import updated_by
+from graphrev.passes.mask.plan import UpdatePlan
+from graphrev.passes.mask.schedule import Schedule
+
+_ADVANCES = frozenset({"AssignAdd", "AssignAddVariableOp"})
+_COUNTS = frozenset({DType.INT32, DType.INT64})
+
+
+def plan_update(
+    graph: Graph,
+    kernels: Sequence[str],
+    schedule: Schedule,
+    train_op: str | None,
+    global_step: str | None,
+) -> UpdatePlan:
+    """Where and when the masks of ``kernels`` are updated.
+
+    Raises:
+        UsageError: the training op or the global step is missing or not plain.
+    """
+    step = _named_step(graph, global_step) if global_step is not None else None
+    end = _train_op(graph, kernels, train_op)
+    if end is None:
+        return _untrained(graph, schedule, step)
+    behind = _before(graph, end)
+    step = step or _step(graph, behind)
+    node = graph[end]
+    counts_itself = node.op in _ADVANCES and _handle_source(graph, node) == step.name
+    waits = (*node.control_inputs, *(() if counts_itself else (r.node for r in node.inputs)))
+    return _update(schedule, step, tuple(dict.fromkeys(waits)), end, counts_itself)
+
+
+def _update(
+    schedule: Schedule, step: Node, after: tuple[str, ...], end: str | None, counts_itself: bool
+) -> UpdatePlan:
+    dtype = step.attrs["dtype"]
+    assert isinstance(dtype, DType)
+    return UpdatePlan(
+        schedule, step.name, dtype, step.op == "VarHandleOp", after, end, counts_itself
+    )
+
+
+def _untrained(graph: Graph, schedule: Schedule, step: Node | None) -> UpdatePlan:
+    """A graph that nothing trains yet: the update is an op of its own."""
+    if step is None:
+        found = _steps(graph, graph.nodes)
+        step = graph[found[0]] if len(found) == 1 else None
+    if step is not None:
+        return _update(schedule, step, (), None, False)
+    if schedule.shape == "constant":
+        return UpdatePlan(schedule, "", DType.INT64, False, (), None, False)
+    raise UsageError(
+        f"mask: the {schedule.shape} schedule needs a global step, and nothing in the graph counts "
+        "steps. Create one (tf.train.get_or_create_global_step) before saving the graph, or use "
+        "schedule=constant."
+    )
+
+
+def _train_op(graph: Graph, kernels: Sequence[str], given: str | None) -> str | None:
+    if given is not None:
+        name = given.removesuffix(":0")
+        if name not in graph:
+            raise UsageError(f"mask: train_op '{printable(given)}' is not in the graph.")
+        return name
+    updates = dict.fromkeys(name for kernel in kernels for name in updated_by(graph, kernel))
+    if not updates:
+        return None
+    index = index_of(graph)
+    labels = descendant_labels(index, [[index.ids[name] for name in updates]], control=True)
+    ends = [
+        name
+        for name, label in zip(index.names, labels)
+        if label and not graph.readers.get(name) and not graph.control_readers.get(name)
+    ]
+    if len(ends) == 1:
+        return ends[0]
+    shown = ", ".join(f"'{printable(name)}'" for name in ends[:5])
+    raise UsageError(
+        f"mask: {len(ends)} ops may be the training op: {shown}. Say which with train_op=NAME."
+    )
+
+
+def _before(graph: Graph, end: str) -> list[str]:
+    index = index_of(graph)
+    labels = ancestor_labels(index, [[index.ids[end]]], control=True)
+    return [name for name, label in zip(index.names, labels) if label]
+
+
+def _step(graph: Graph, behind: Sequence[str]) -> Node:
+    found = _steps(graph, behind)
+    if len(found) == 1:
+        return graph[found[0]]
+    if not found:
+        raise UsageError(
+            "mask: the training op advances no global step, so no schedule can be followed. Pass "
+            "global_step=tf.train.get_or_create_global_step() to minimize, or name the variable "
+            "that counts steps with global_step=NAME."
+        )
+    shown = ", ".join(f"'{printable(name)}'" for name in found[:5])
+    raise UsageError(f"mask: {shown} may each be the global step. Say which with global_step=NAME.")
+
+
+def _steps(graph: Graph, among: Iterable[str]) -> list[str]:
+    """The integer scalar variables that ``among`` advances."""
+    found: dict[str, None] = {}
+    for name in among:
+        node = graph[name]
+        if node.op in _ADVANCES:
+            source = graph[_handle_source(graph, node)]
+            if _is_counter(source):
+                found[source.name] = None
+    return list(found)
+
+
+def _handle_source(graph: Graph, node: Node) -> str:
+    ref = node.inputs[0]
+    while graph[ref.node].op in ("Identity", "Enter", "RefIdentity") and graph[ref.node].inputs:
+        ref = graph[ref.node].inputs[0]
+    return ref.node
+
+
+def _is_counter(node: Node) -> bool:
+    dtype, shape = node.attrs.get("dtype"), node.attrs.get("shape")
+    return (
+        isinstance(dtype, DType)
+        and dtype.base in _COUNTS
+        and isinstance(shape, Shape)
+        and shape.dims == ()
+    )
+
+
+def _named_step(graph: Graph, given: str) -> Node:
+    name = given.removesuffix(":0")
+    if name not in graph or not _is_counter(graph[name]):
+        raise UsageError(
+            f"mask: global_step '{printable(given)}' is no integer scalar variable of the graph."
+        )
+    return graph[name]

@@ -1,0 +1,166 @@
+"""The mask update as part of a training step.
+
+The optimizer's step comes first, then the global step is compared with the step of the last update.
+Where an update is due, every mask is selected and assigned; where not, nothing runs. The training
+op waits for whichever it was.
+
+``due`` is a v1 ``Switch`` on a predicate; the kernels are read behind its true side, so a step
+without an update costs a comparison. The step of the last update is a variable
+and saved: several workers may make the global step jump, and a resumed run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphrev.editor import GraphEditor
+from graphrev.io import constants
+from graphrev.ir import DType, TensorRef
+from graphrev.passes.mask.nodes import AddedVariable, Writer, add_variable, assign
+from graphrev.passes.mask.plan import KernelPlan, UpdatePlan
+from graphrev.passes.mask.select import select, zeros_by_kernel
+
+_SCOPE = "model_pruning/"
+_LONG = DType.INT64
+Masked = tuple[KernelPlan, AddedVariable, AddedVariable]
+
+
+def add_update(
+    editor: GraphEditor, plan: UpdatePlan, kernels: Sequence[Masked]
+) -> AddedVariable | None:
+    """Adds the update; returns the variable that remembers the last one, if a step is counted."""
+    writer = Writer(editor, _SCOPE)
+    if not plan.step:
+        share = writer.scalar(DType.DOUBLE, 1.0)
+        _update_all(writer, kernels, share, plan.after, "mask_update")
+        return None
+    last = add_variable(
+        writer,
+        "last_mask_update_step",
+        constants.splat(_LONG, plan.schedule.begin - plan.schedule.frequency),
+        is_resource=False,
+        role="last-update",
+        collections=("variables",),
+    )
+    step = _step(writer, plan)
+    yes, no = _branch(writer, _due(writer, plan, step, last))
+    share = plan.schedule.write(writer, step)
+    updated = _update_all(writer, kernels, share, (yes.node,), "assign_masks")
+    frequency = writer.scalar(_LONG, plan.schedule.frequency)
+    since = _minus(writer, step, writer.scalar(_LONG, plan.schedule.begin))
+    early = writer.binary("FloorMod", since, frequency, _LONG)
+    noted = assign(
+        writer,
+        last.variable,
+        _minus(writer, step, early),
+        _LONG,
+        is_resource=False,
+        waits=(yes.node,),
+    )
+    done = writer.add("Identity", "updated", (yes,), {"T": DType.BOOL}, waits=(updated, noted))
+    merged = writer.add("Merge", "Merge", (no, done), {"T": DType.BOOL, "N": 2})
+    update = writer.add("NoOp", "mask_update", (), {}, waits=(merged.node,), role="update")
+    if plan.train_op is not None:
+        editor.add_controls(plan.train_op, (update.node,))
+    return last
+
+
+def _minus(writer: Writer, x: TensorRef, y: TensorRef) -> TensorRef:
+    return writer.binary("Sub", x, y, _LONG)
+
+
+def _step(writer: Writer, plan: UpdatePlan) -> TensorRef:
+    """The number of finished steps, this one included, as an int64 scalar."""
+    variable = TensorRef(plan.step)
+    if plan.step_is_resource:
+        read = writer.add(
+            "ReadVariableOp", "step", (variable,), {"dtype": plan.step_dtype}, waits=plan.after
+        )
+    else:
+        attrs = {"T": plan.step_dtype}
+        read = writer.add("Identity", "step", (variable,), attrs, waits=plan.after)
+    step = writer.cast(read, plan.step_dtype, _LONG)
+    if not plan.counts_itself:
+        return step
+    return writer.binary("Add", step, writer.scalar(_LONG, 1), _LONG)
+
+
+def _due(writer: Writer, plan: UpdatePlan, step: TensorRef, last: AddedVariable) -> TensorRef:
+    schedule = plan.schedule
+
+    def at_least(x: TensorRef, y: TensorRef | int) -> TensorRef:
+        bound = writer.scalar(_LONG, y) if isinstance(y, int) else y
+        return writer.compare("GreaterEqual", x, bound, _LONG)
+
+    def both(op: str, x: TensorRef, y: TensorRef) -> TensorRef:
+        return writer.add(op, op, (x, y), {})
+
+    begun = at_least(step, schedule.begin)
+    due = at_least(_minus(writer, step, last.value), schedule.frequency)
+    if schedule.end is None:
+        return both("LogicalAnd", begun, due)
+    due = both("LogicalOr", due, at_least(step, schedule.end))
+    end = writer.scalar(_LONG, schedule.end)
+    open_ = writer.compare("Less", last.value, end, _LONG)
+    return both("LogicalAnd", both("LogicalAnd", begun, open_), due)
+
+
+def _branch(writer: Writer, due: TensorRef) -> tuple[TensorRef, TensorRef]:
+    switch = writer.add("Switch", "due", (due, due), {"T": DType.BOOL})
+    yes = writer.add("Identity", "yes", (TensorRef(switch.node, 1),), {"T": DType.BOOL})
+    no = writer.add("Identity", "no", (switch,), {"T": DType.BOOL})
+    return yes, no
+
+
+def _update_all(
+    writer: Writer,
+    kernels: Sequence[Masked],
+    share: TensorRef,
+    waits: tuple[str, ...],
+    name: str,
+) -> str:
+    """Adds the update of every mask and an op that waits for all of them."""
+    wanted = tuple(min(k.size * k.sparsity, k.size - 1.0) for k, _, _ in kernels)
+    zeros = zeros_by_kernel(writer, share, wanted)
+    assigns: list[str] = []
+    for (kernel, mask, threshold), count in zip(kernels, zeros):
+        inner = Writer(
+            writer.editor,
+            f"{_SCOPE}{kernel.variable}/",
+            kernel.variable,
+            host_of(kernel.device),
+            shared=writer.shared,
+        )
+        weights = _current(inner, kernel, waits)
+        found = select(inner, weights, kernel.dtype, kernel.dims, count)
+        beside = Writer(writer.editor, inner.scope, kernel.variable, kernel.device)
+        for variable, value in ((mask, found.mask), (threshold, found.threshold)):
+            assigns.append(
+                assign(
+                    beside,
+                    variable.variable,
+                    value,
+                    kernel.dtype,
+                    is_resource=kernel.is_resource,
+                )
+            )
+    return writer.add("NoOp", name, (), {}, waits=assigns, role="update").node
+
+
+def _current(writer: Writer, kernel: KernelPlan, waits: tuple[str, ...]) -> TensorRef:
+    """The kernel's value after the optimizer's step."""
+    variable = TensorRef(kernel.variable)
+    if kernel.is_resource:
+        return writer.add(
+            "ReadVariableOp", "weights", (variable,), {"dtype": kernel.dtype}, waits=waits
+        )
+    return writer.add("Identity", "weights", (variable,), {"T": kernel.dtype}, waits=waits)
+
+
+def host_of(device: str) -> str:
+    """The host of a device: integer histograms have no GPU kernels in TensorFlow 1.15."""
+    parts = [part for part in device.split("/") if part]
+    kept = [p for p in parts if not p.lower().startswith(("device:", "gpu:", "cpu:", "tpu:"))]
+    if len(kept) == len(parts):
+        return device
+    return "".join(f"/{part}" for part in (*kept, "device:CPU:0"))
