@@ -55,6 +55,8 @@ def _context(graph: Graph, node: Node, contexts: dict[str, Context]) -> Context:
 
 def _predicate(graph: Graph, switch: Node) -> TensorRef | None:
     """What a cond's Switch decides by; ``None`` for the Switch of a loop variable."""
+    if len(switch.inputs) < 2:
+        return None
     predicate = switch.inputs[1]
     return None if graph[predicate.node].op == "LoopCond" else predicate
 

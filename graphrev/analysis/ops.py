@@ -299,6 +299,10 @@ def _dtype(arg: Argument, facts: OpFacts, node: Node) -> DType | None:
     return DType(value + 100) if arg.is_ref and not value.is_ref else value
 
 
+_MOST_OUTPUTS = 1_000_000
+"""More is a damaged attribute: believed, a few bytes would take all memory."""
+
+
 def _count(arg: Argument, facts: OpFacts, node: Node) -> int | None:
     if arg.list_attr:
         listed = node.attrs.get(arg.list_attr)
@@ -306,4 +310,4 @@ def _count(arg: Argument, facts: OpFacts, node: Node) -> int | None:
     if not arg.number_attr:
         return 1
     number = node.attrs.get(arg.number_attr, facts.defaults.get(arg.number_attr))
-    return number if isinstance(number, int) else None
+    return number if isinstance(number, int) and 0 <= number <= _MOST_OUTPUTS else None

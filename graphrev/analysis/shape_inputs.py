@@ -46,6 +46,8 @@ class Inputs:
 
     def variable(self, node: Node) -> Dims:
         """The static shape of the resource variable that input 0 is the handle of."""
+        if not node.inputs:
+            return None
         source = self.graph[node.inputs[0].node]
         while source.op in ("Identity", "Enter", "Switch") and source.inputs:
             source = self.graph[source.inputs[0].node]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphrev.analysis.dims import Dim, Dims, axes, broadcast, product, quotient, total
-from graphrev.analysis.ops import is_optimizer_apply
+from graphrev.analysis.ops import is_optimizer_apply, output_count
 from graphrev.analysis.shape_inputs import Inputs, declared, integer, integers, named
 from graphrev.analysis.shape_rules_nn import NN_RULES
 from graphrev.analysis.shape_rules_slices import strided_slice
@@ -19,6 +19,8 @@ from graphrev.ir import Node, Shape, TensorValue
 __all__ = ["Inputs", "output_shapes"]
 
 LOOP_OPS = frozenset({"NextIteration", "RefNextIteration"})
+_COUNTED = frozenset({"Split", "SplitV", "Unpack"})
+"""Ops whose number of outputs is an attribute."""
 Rule = Callable[[Inputs, Node], "tuple[Dims, ...]"]
 
 
@@ -26,6 +28,8 @@ def output_shapes(known: Inputs, node: Node) -> tuple[Dims, ...] | None:
     """The shape of every output of ``node``; ``None`` where no rule knows the op."""
     rule = _RULES.get(node.op)
     if rule is not None:
+        if node.op in _COUNTED and output_count(node) is None:
+            return None
         return rule(known, node)
     if is_optimizer_apply(node.op):
         return (known.dims(node),)
