@@ -55,6 +55,7 @@ __all__ = [
     "Verification",
     "analyze",
     "diff",
+    "layers",
     "load",
     "mark_residual_pair",
     "no_rewrite",

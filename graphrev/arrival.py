@@ -17,7 +17,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from graphrev.ir.deferred import GRADIENT
+GRADIENT = "GraphrevRegion"
+"""The name the gradient is registered under; it is written into graphs."""
 
 _OWNER = "tensorflow.python.framework.ops"
 

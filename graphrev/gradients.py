@@ -79,9 +79,9 @@ class LiveRegion:
         return cls(op, inputs[:count], inputs[count:end], inputs[end:], bool(kept))
 
     @property
-    def name(self) -> str:
+    def block(self) -> bytes:
         """The block's name."""
-        return self.op.get_attr(BLOCK_ATTR).decode()
+        return self.op.get_attr(BLOCK_ATTR)
 
 
 def defer(
@@ -174,7 +174,7 @@ class _Backward:
 
     def run(self) -> list[Any]:
         region = self._region
-        scope = "/".join(filter(None, (self._outer, region.name)))
+        scope = "/".join(filter(None, (self._outer, region.block.decode())))
         colocated = bool(self._graph._colocation_stack.peek_objs())
         with tf.name_scope(f"{scope}/recompute/"), _nowhere(self._graph):
             gates, sources = self._gates()
@@ -207,7 +207,7 @@ class _Backward:
         with self._graph.control_dependencies(self._local(waits)):
             for device, tensors in devices.items():
                 values = [self._notes.value(origin(tensor), tensor) for tensor in tensors]
-                gate = add_op(self._graph, "IdentityN", values, "gate", device)
+                gate = add_op(self._graph, "IdentityN", values, "gate", device, region.block)
                 gated.update((key_of(t), out) for t, out in zip(tensors, gate.outputs))
         return (
             [gated[key_of(tensor)] for tensor in region.starts],
@@ -230,15 +230,16 @@ class _Backward:
             for tensor, source in zip(region.captures, sources)
         }
         known.update((key_of(start), gate) for start, gate in zip(region.starts, gates))
-        return copy_region(self._graph, region.outputs, known), sources
+        return copy_region(self._graph, region.outputs, known, region.block), sources
 
     def _rebuild(self, sum_: _Sum, h: Any) -> Any:
-        y, device = self._notes.value(sum_.y), sum_.op.device
-        if sum_.op.type != "Sub":
-            return add_op(self._graph, "Sub", [y, h], "rebuilt", device).outputs[0]
-        if sum_.place == 0:
-            return add_op(self._graph, "AddV2", [y, h], "rebuilt", device).outputs[0]
-        return add_op(self._graph, "Sub", [h, y], "rebuilt", device).outputs[0]
+        y = self._notes.value(sum_.y)
+        kind, operands = "Sub", [y, h]
+        if sum_.op.type == "Sub":
+            kind, operands = ("AddV2", [y, h]) if sum_.place == 0 else ("Sub", [h, y])
+        block = self._region.block
+        rebuilt = add_op(self._graph, kind, operands, "rebuilt", sum_.op.device, block)
+        return rebuilt.outputs[0]
 
     def _differentiate(self, outputs: list[Any], sources: list[Any], colocated: bool) -> list[Any]:
         pairs = [(y, g) for y, g in zip(outputs, self._incoming) if g is not None]

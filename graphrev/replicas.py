@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow
 
 from graphrev.analysis import ops
+from graphrev.ir.deferred import BLOCK_ATTR, CLONE_ATTR
 from graphrev.ir.marks import NO_REWRITE_ATTR, PAIR_ATTR
 
 tf: Any = tensorflow.compat.v1
@@ -18,7 +19,9 @@ _WALK = 64
 """Ops that are looked at to find out whether a capture comes from a variable."""
 
 
-def copy_region(graph: Any, outputs: Sequence[Any], known: Mapping[Any, Any]) -> list[Any]:
+def copy_region(
+    graph: Any, outputs: Sequence[Any], known: Mapping[Any, Any], block: bytes
+) -> list[Any]:
     """Copies what ``outputs`` are computed from, down to ``known`` tensors.
 
     Args:
@@ -26,6 +29,7 @@ def copy_region(graph: Any, outputs: Sequence[Any], known: Mapping[Any, Any]) ->
         outputs: tensors of the same graph, or of one around it.
         known: by ``(id of graph, id of op, output index)`` what the copy reads instead. Ops that
             read nothing are read as they are.
+        block: the block the copies are made for.
 
     Returns:
         The tensors that stand for ``outputs``. Devices, colocation and static shapes are kept;
@@ -45,7 +49,8 @@ def copy_region(graph: Any, outputs: Sequence[Any], known: Mapping[Any, Any]) ->
             continue
         pending.pop()
         if op not in copies:
-            copies[op] = _copy(graph, op, known, copies) if op.inputs else op
+            inputs = [_copied(tensor, known, copies) for tensor in op.inputs]
+            copies[op] = _copy(graph, op, inputs, block) if inputs else op
     return [_copied(tensor, known, copies) for tensor in outputs]
 
 
@@ -54,11 +59,13 @@ def _copied(tensor: Any, known: Mapping[Any, Any], copies: Mapping[Any, Any]) ->
     return copies[tensor.op].outputs[tensor.value_index] if stand_in is None else stand_in
 
 
-def _copy(graph: Any, op: Any, known: Mapping[Any, Any], copies: Mapping[Any, Any]) -> Any:
+def _copy(graph: Any, op: Any, inputs: Sequence[Any], block: bytes) -> Any:
     attrs = {key: value for key, value in op.node_def.attr.items() if key not in _DROPPED}
+    attrs.setdefault(BLOCK_ATTR, tf.AttrValue(s=block))
+    attrs[CLONE_ATTR] = tf.AttrValue(s=op.name.encode())
     copy = graph._create_op_internal(
         op.type,
-        [_copied(tensor, known, copies) for tensor in op.inputs],
+        inputs,
         dtypes=[tensor.dtype for tensor in op.outputs],
         name=op.name,
         attrs=attrs,
@@ -72,8 +79,10 @@ def _copy(graph: Any, op: Any, known: Mapping[Any, Any], copies: Mapping[Any, An
     return copy
 
 
-def add_op(graph: Any, kind: str, inputs: Sequence[Any], name: str, device: str) -> Any:
-    """Adds an ``IdentityN``, ``AddV2`` or ``Sub``, on a device of its own choice.
+def add_op(
+    graph: Any, kind: str, inputs: Sequence[Any], name: str, device: str, block: bytes
+) -> Any:
+    """Adds an ``IdentityN``, ``AddV2`` or ``Sub`` for ``block``, on ``device``.
 
     The public functions do the same at three times the cost, which a graph of many regions feels.
     """
@@ -81,9 +90,8 @@ def add_op(graph: Any, kind: str, inputs: Sequence[Any], name: str, device: str)
     value = tf.AttrValue(list=tf.AttrValue.ListValue(type=types))
     if kind != "IdentityN":
         value = tf.AttrValue(type=types[0])
-    op = graph._create_op_internal(
-        kind, inputs, name=name, attrs={"T": value}, compute_device=False
-    )
+    attrs = {"T": value, BLOCK_ATTR: tf.AttrValue(s=block)}
+    op = graph._create_op_internal(kind, inputs, name=name, attrs=attrs, compute_device=False)
     op._set_device(device)
     return op
 

@@ -17,12 +17,25 @@ Where the only reader of a single output is a sum, ``y = p + output``, the gradi
 
 from __future__ import annotations
 
+from graphrev.arrival import GRADIENT
 from graphrev.ir.node import Node
 
-GRADIENT = "GraphrevRegion"
+__all__ = [
+    "BLOCK_ATTR",
+    "CLONE_ATTR",
+    "DEFERRED_OP",
+    "GRADIENT",
+    "GRADIENT_ATTR",
+    "REGION_ATTR",
+    "is_deferred",
+]
+
 GRADIENT_ATTR = "_gradient_op_type"
 REGION_ATTR = "_graphrev_region"
 BLOCK_ATTR = "_graphrev_block"
+"""Names the block that a node was added for."""
+CLONE_ATTR = "_graphrev_clone_of"
+"""Names the original of a recomputed copy."""
 DEFERRED_OP = "IdentityN"
 
 

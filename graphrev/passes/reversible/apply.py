@@ -14,6 +14,7 @@ from types import MappingProxyType
 from graphrev.editor import GraphEditor
 from graphrev.ir import AttrValue, DType, Node, TensorRef
 from graphrev.ir.marks import without_marks
+from graphrev.passes.reversible.deferred import write_deferred
 from graphrev.passes.reversible.halves import Half, Recovery
 from graphrev.passes.reversible.plan import BlockPlan, HalfPlan, Redirect, ReversiblePlan
 from graphrev.passes.reversible.stateless import add_seed, add_twin, twin_node
@@ -25,7 +26,10 @@ STREAM_ATTR = "_graphrev_stream"
 def apply_reversible(plan: ReversiblePlan, editor: GraphEditor) -> None:
     """Makes the edits of ``plan``."""
     for block in plan.blocks:
-        _Writer(block, editor).write()
+        if block.deferred:
+            write_deferred(block, editor)
+        else:
+            _Writer(block, editor).write()
 
 
 class _Writer:

@@ -11,10 +11,12 @@ from graphrev.analysis.frames import control_contexts
 from graphrev.editor import GraphEditor
 from graphrev.errors import UsageError
 from graphrev.ir import DType, Graph, TensorRef
+from graphrev.ir.deferred import is_deferred
 from graphrev.passes.reversible.apply import apply_reversible
 from graphrev.passes.reversible.chains import join
 from graphrev.passes.reversible.checks import Checks
 from graphrev.passes.reversible.cycles import without_cycles
+from graphrev.passes.reversible.deferred import plan_deferred, undifferentiated
 from graphrev.passes.reversible.drift import (
     anchored_streams,
     longest_segment,
@@ -36,14 +38,18 @@ from graphrev.pipeline import Code, Pass, Rejection
 class Reversible(Pass[ReversiblePlan]):
     """Rebuilds the activations of residual pairs in the backward pass instead of keeping them.
 
-    Works on a graph that holds its gradients: after ``y1 = x1 + f(x2)``, ``y2 = x2 + g(y1)`` the
-    inputs follow from the outputs (Gomez et al. 2017), so no activation between them is kept.
+    After ``y1 = x1 + f(x2)``, ``y2 = x2 + g(y1)`` the inputs follow from the outputs (Gomez et al.
+    2017), so no activation between them is kept. In a graph that holds its gradients the backward
+    pass is rewritten; a block that nothing differentiates yet gets a gradient of its own, which
+    does the same when ``tf.gradients`` comes by in a program that has imported graphrev.
 
     Attributes:
         detect: ``marked`` takes pairs that carry a mark; ``structural`` finds them in any graph.
         random: ``save`` keeps the tensors random ops drew; ``stateless`` keeps their seeds.
         anchor_every: keep the streams of one pair in this many, which bounds the drift.
         max_drift: choose the anchors so that the estimated relative drift stays below this.
+        forward: ``defer`` gives blocks that no backward pass reads a gradient of their own;
+            ``reject`` leaves them alone.
         fed: tensors ("name:0") that are fed by name; blocks around them are left alone.
         fetched: tensors that are fetched by name; such a stream is kept, since it is alive anyway.
     """
@@ -54,6 +60,7 @@ class Reversible(Pass[ReversiblePlan]):
     random: Literal["save", "stateless"] = "save"
     anchor_every: int | None = None
     max_drift: float | None = None
+    forward: Literal["defer", "reject"] = "defer"
     fed: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ()
 
@@ -77,18 +84,22 @@ class Reversible(Pass[ReversiblePlan]):
         whole = [p for p in found.pairs if all(half in regions for half in p.halves)]
         chains, overlaps = join(around, whole)
         candidates = [_candidate(chain, regions) for chain in chains]
-        found_readers = self._trimmed(around, candidates)
+        later: list[Candidate] = []
+        if self.forward == "defer":
+            candidates, later = undifferentiated(around, candidates)
         plans: list[BlockPlan] = []
         rejections = [*found.near_misses, *misses, *overlaps]
-        for item, readers in found_readers:
+        work = [*self._trimmed(around, candidates), *((item, None) for item in later)]
+        for item, readers in work:
             outcome, notes = self._plan(around, item, readers, replayed)
             rejections.extend(notes)
             if isinstance(outcome, BlockPlan):
                 plans.append(outcome)
             else:
                 rejections.append(outcome)
-        blocks, cyclic = without_cycles(around, plans)
-        return ReversiblePlan((*rejections, *cyclic), blocks)
+        deferred = tuple(plan for plan in plans if plan.deferred)
+        blocks, cyclic = without_cycles(around, [plan for plan in plans if not plan.deferred])
+        return ReversiblePlan((*rejections, *cyclic), (*blocks, *deferred))
 
     def apply(self, plan: ReversiblePlan, editor: GraphEditor) -> None:
         """Adds the recomputation of every planned block and re-points its backward readers."""
@@ -148,7 +159,8 @@ class Reversible(Pass[ReversiblePlan]):
         regions: dict[Half, Region] = {}
         misses: list[Rejection] = []
         for half in dict.fromkeys(half for pair in pairs for half in pair.halves):
-            outcome = checks.region(half)
+            done = is_deferred(around.graph[half.h.node])
+            outcome = _already(half) if done else checks.region(half)
             if isinstance(outcome, Region):
                 regions[half] = outcome
             else:
@@ -159,7 +171,7 @@ class Reversible(Pass[ReversiblePlan]):
         self,
         around: Surroundings,
         item: Candidate,
-        readers: Readers,
+        readers: Readers | None,
         replayed: frozenset[str],
     ) -> tuple[BlockPlan | Rejection, tuple[Rejection, ...]]:
         chain = item.chain
@@ -171,6 +183,8 @@ class Reversible(Pass[ReversiblePlan]):
         drift = worst_drift(dtype, chain, saved)
         if self.max_drift is not None and drift > self.max_drift:
             return _drifts(chain, drift, self.max_drift), notes
+        if readers is None:
+            return plan_deferred(around, item, saved, replayed), notes
         plan = Planner(around, item, readers, saved, replayed).plan()
         if all(half.is_idle for half in plan.halves):
             return _idle(around, item), notes
@@ -211,6 +225,11 @@ def _tensors(names: Iterable[str]) -> frozenset[TensorRef]:
         TensorRef(head, int(tail)) if head and tail.isdigit() else TensorRef(head + colon + tail)
         for head, colon, tail in parts
     )
+
+
+def _already(half: Half) -> Rejection:
+    reason = f"'{half.h.node}' recomputes itself already when it is differentiated."
+    return Rejection(Code.ALREADY_REWRITTEN, reason, (half.y.node, half.h.node))
 
 
 def _idle(around: Surroundings, item: Candidate) -> Rejection:

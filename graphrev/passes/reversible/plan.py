@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphrev.errors import printable
-from graphrev.ir import TensorRef
+from graphrev.ir import DType, TensorRef
 from graphrev.passes.reversible.halves import Half
 from graphrev.pipeline import Plan
 
@@ -65,6 +65,25 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class DeferredHalf:
+    """How a half gets its gradient in a graph that is not differentiated yet.
+
+    Attributes:
+        place: which operand of the sum ``h`` is.
+        captures: what the region reads from outside, and the types of it.
+        dtype: the type the streams have.
+        kept: whether ``p`` is kept instead of rebuilt.
+        replayed: random ops in the region that draw from a saved seed.
+    """
+
+    place: int
+    captures: tuple[tuple[TensorRef, DType], ...]
+    dtype: DType
+    kept: bool
+    replayed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BlockPlan:
     """How one block is rewritten.
 
@@ -78,6 +97,8 @@ class BlockPlan:
         drift: estimated relative L2 rounding drift of the worst rebuilt stream.
         freed_bytes: activation bytes no longer kept for the backward pass, where shapes are known.
         saved_bytes: bytes of the saved streams, where shapes are known.
+        deferred: how the halves get gradients of their own, where nothing differentiates them yet;
+            empty where the backward pass is there.
     """
 
     name: str
@@ -89,6 +110,7 @@ class BlockPlan:
     drift: float
     freed_bytes: int | None
     saved_bytes: int | None
+    deferred: tuple[DeferredHalf, ...] = ()
 
     @property
     def inputs(self) -> tuple[TensorRef, TensorRef]:
@@ -115,6 +137,7 @@ class BlockPlan:
             "estimated_drift": self.drift,
             "freed_bytes": self.freed_bytes,
             "saved_bytes": self.saved_bytes,
+            "deferred": bool(self.deferred),
         }
 
 
@@ -169,4 +192,6 @@ def _block_line(block: BlockPlan) -> str:
         kept = f", {len(block.saved)} streams kept{size}"
     ends = " -> ".join(printable(ref.node) for ref in (block.inputs[0], block.outputs[1]))
     name = printable(block.name)
+    if block.deferred:
+        kept += ", recomputed when it is differentiated"
     return f"block {name}: {pairs} pairs, {ends}{freed}{kept}, drift about {block.drift:.1e}"

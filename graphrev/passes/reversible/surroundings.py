@@ -10,15 +10,12 @@ from graphrev.analysis import ops
 from graphrev.analysis.order import GraphIndex, descendant_labels, index_of
 from graphrev.analysis.shapes import Shapes, infer_shapes
 from graphrev.ir import DType, Graph, Node, TensorRef
+from graphrev.ir.deferred import BLOCK_ATTR, CLONE_ATTR
+
+__all__ = ["BLOCK_ATTR", "CLONE_ATTR", "METADATA_OPS", "Surroundings"]
 
 METADATA_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 """Ops that read a tensor's shape and not its value: they run early and keep nothing alive."""
-
-BLOCK_ATTR = "_graphrev_block"
-"""Names the block that a node was added for."""
-
-CLONE_ATTR = "_graphrev_clone_of"
-"""Names the original of a recomputed copy."""
 
 _ALIAS_OP = "Identity"
 

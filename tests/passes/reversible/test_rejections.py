@@ -88,7 +88,7 @@ def fetched() -> tuple[Graph, dict[str, Any]]:
 
 
 def no_backward_readers() -> tuple[Graph, dict[str, Any]]:
-    return training(differentiate=False), {}
+    return training(differentiate=False), {"forward": "reject"}
 
 
 def already_rewritten() -> tuple[Graph, dict[str, Any]]:

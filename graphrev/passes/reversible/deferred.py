@@ -1,0 +1,186 @@
+"""Blocks of a graph that is not differentiated yet: they get a gradient of their own.
+
+Behind each half's ``h`` goes an ``IdentityN`` that carries the deferred gradient (see
+:mod:`graphrev.ir.deferred`); the sum reads it instead of ``h``. Streams keep their readers, so the
+tensors a program holds stay what they were, and gradients of any of them are right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import MappingProxyType
+
+from graphrev.analysis import ops
+from graphrev.analysis.order import descendant_labels
+from graphrev.editor import GraphEditor
+from graphrev.ir import DType, Node, TensorRef
+from graphrev.ir.deferred import (
+    BLOCK_ATTR,
+    DEFERRED_OP,
+    GRADIENT,
+    GRADIENT_ATTR,
+    REGION_ATTR,
+)
+from graphrev.passes.reversible.drift import worst_drift
+from graphrev.passes.reversible.halves import Chain, Half
+from graphrev.passes.reversible.plan import BlockPlan, DeferredHalf, HalfPlan, Replay
+from graphrev.passes.reversible.region import Region
+from graphrev.passes.reversible.stateless import add_seed, add_twin
+from graphrev.passes.reversible.surroundings import Surroundings
+from graphrev.passes.reversible.uses import BATCH, Candidate, backward_readers
+from graphrev.pipeline import Code, Rejection
+
+
+def undifferentiated(
+    around: Surroundings, candidates: Sequence[Candidate]
+) -> tuple[list[Candidate], list[Candidate]]:
+    """The candidates that a backward pass reads, and those that none does so far.
+
+    A block is not differentiated when no op that only gradient code or an optimizer makes comes
+    after it, and some half's inner values have no reader after the block. The second condition is
+    for gradients that consist of ordinary ops alone, as those of linear layers do.
+    """
+    reached = _reached_by_gradients(around, candidates)
+    open_ = [item for item, hit in zip(candidates, reached) if not hit]
+    readers = dict(zip(map(id, open_), backward_readers(around, open_)))
+    later: list[Candidate] = []
+    for item in open_:
+        used = {use.half for use in readers[id(item)].uses}
+        if any(r.nodes and place not in used for place, r in enumerate(item.regions)):
+            later.append(item)
+    chosen = set(map(id, later))
+    return [item for item in candidates if id(item) not in chosen], list(map(_paired, later))
+
+
+def plan_deferred(
+    around: Surroundings, item: Candidate, saved: frozenset[TensorRef], replayed: frozenset[str]
+) -> BlockPlan | Rejection:
+    """How a block gets its gradient, or what is not known that would have to be."""
+    chain = item.chain
+    replays = tuple(
+        Replay(name, twin)
+        for region in item.regions
+        for name in region.nodes
+        if name in replayed and (twin := ops.stateless_twin(around.graph[name].op)) is not None
+    )
+    deferred: list[DeferredHalf] = []
+    for half, region in zip(chain.halves, item.regions):
+        outcome = _half(around, half, region, half.p in saved, replays)
+        if isinstance(outcome, Rejection):
+            return outcome
+        deferred.append(outcome)
+    dtype = around.dtype(around.graph[chain.halves[-1].y.node])
+    return BlockPlan(
+        name=chain.name,
+        scope="",
+        halves=tuple(
+            HalfPlan(half, region.nodes, (), (), half.p not in saved, ())
+            for half, region in zip(chain.halves, item.regions)
+        ),
+        saved=tuple(stream for stream in chain.streams if stream in saved),
+        guards=(),
+        replays=replays,
+        drift=worst_drift(dtype or DType.FLOAT, chain, saved),
+        freed_bytes=None,
+        saved_bytes=None,
+        deferred=tuple(deferred),
+    )
+
+
+def write_deferred(block: BlockPlan, editor: GraphEditor) -> None:
+    """Adds the gradient of every half of ``block``."""
+    seeds: dict[str, TensorRef] = {}
+    with editor.because(block.name, "draw from a saved seed"):
+        for replay in block.replays:
+            seeds[replay.node] = add_seed(replay.node, editor)
+            add_twin(replay, seeds[replay.node], editor)
+    for place, plan in enumerate(block.deferred):
+        half = block.halves[place].half
+        drawn = tuple((seeds[name], DType.INT32) for name in plan.replayed)
+        with editor.because(block.name, f"recompute {half.h} when it is differentiated"):
+            _write_half(block.name, half, plan, drawn, editor)
+
+
+def _write_half(
+    block: str,
+    half: Half,
+    plan: DeferredHalf,
+    drawn: tuple[tuple[TensorRef, DType], ...],
+    editor: GraphEditor,
+) -> None:
+    inputs = ((half.h, plan.dtype), *plan.captures, *drawn, (half.q, plan.dtype))
+    node = Node(
+        name=editor.unique_name(f"{half.h.node}/recompute"),
+        op=DEFERRED_OP,
+        inputs=tuple(ref for ref, _ in inputs),
+        device=editor[half.h.node].device,
+        attrs=MappingProxyType(
+            {
+                "T": tuple(dtype for _, dtype in inputs),
+                GRADIENT_ATTR: GRADIENT.encode(),
+                REGION_ATTR: (1, 1, int(plan.kept)),
+                BLOCK_ATTR: block.encode(),
+            }
+        ),
+    )
+    editor.set_input(half.y.node, plan.place, TensorRef(editor.add(node)))
+
+
+def _half(
+    around: Surroundings, half: Half, region: Region, kept: bool, replays: Sequence[Replay]
+) -> DeferredHalf | Rejection:
+    captures: list[tuple[TensorRef, DType]] = []
+    for ref in _read_from_outside(around, half, region):
+        dtype = ops.output_dtype(around.graph[ref.node], ref.index)
+        if dtype is None:
+            reason = f"The type of '{ref}', which '{half.h.node}' is computed from, is not known."
+            return Rejection(Code.UNKNOWN_OP, reason, (ref.node, half.y.node))
+        captures.append((ref, dtype.base))
+    operands = around.graph[half.y.node].inputs
+    places = [i for i in (0, 1) if operands[i] == half.h]
+    place = next(i for i in places if around.origin(operands[1 - i]) == half.p)
+    dtype = around.dtype(around.graph[half.y.node]) or DType.FLOAT
+    inside = set(region.nodes)
+    drawn = tuple(replay.node for replay in replays if replay.node in inside)
+    return DeferredHalf(place, tuple(captures), dtype, kept, drawn)
+
+
+def _read_from_outside(around: Surroundings, half: Half, region: Region) -> Iterable[TensorRef]:
+    """The captures in graph order; constants are not listed, the gradient finds them."""
+    found = set(region.captures)
+    if half.h.node not in region.nodes and half.h != half.q:
+        found.add(half.h)
+    listed = (ref for ref in found if not ops.is_constant(around.graph[ref.node].op))
+    return sorted(listed, key=lambda ref: (around.position(ref.node), ref.index))
+
+
+def _paired(item: Candidate) -> Candidate:
+    """Without a half that is left over: what follows the last pair may look like one more."""
+    even = len(item.chain.halves) // 2 * 2
+    chain = Chain(item.chain.name, item.chain.halves[:even])
+    return Candidate(chain, item.regions[:even])
+
+
+def _reached_by_gradients(around: Surroundings, candidates: Sequence[Candidate]) -> list[bool]:
+    """Whether gradient ops or optimizers come after each candidate."""
+    ids, graph = around.index.ids, around.graph
+    ours = around.gradient_side
+    made = [
+        ids[name]
+        for name, node in graph.nodes.items()
+        if name in ours or ops.is_optimizer_apply(node.op)
+    ]
+    if not made:
+        return [False] * len(candidates)
+    hits: list[bool] = []
+    for start in range(0, len(candidates), BATCH):
+        seeds = [
+            [ids[ref.node] for ref in item.chain.outputs]
+            for item in candidates[start : start + BATCH]
+        ]
+        labels = descendant_labels(around.index, seeds, control=False)
+        union = 0
+        for number in made:
+            union |= labels[number]
+        hits.extend(bool(union >> bit & 1) for bit in range(len(seeds)))
+    return hits
