@@ -365,6 +365,6 @@ def _is_tf_graph(target: Any) -> bool:
 
 def _checked(model: Model) -> None:
     try:
-        structure.verify(model.graph, ops.output_count)
+        structure.verify(model.graph, ops.output_count, ops.input_count)
     except InvalidInputError as error:
         raise type(error)(f"'{printable(model.source)}': {error}") from None

@@ -14,6 +14,7 @@ from graphrev.ir import AttrValue, DType, Node
 
 __all__ = [
     "OpFacts",
+    "input_count",
     "is_aliasing",
     "is_constant",
     "is_control_flow_v1",
@@ -241,6 +242,20 @@ def output_count(node: Node) -> int | None:
         return None
     total = 0
     for arg in facts.outputs:
+        count = _count(arg, facts, node)
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def input_count(node: Node) -> int | None:
+    """How many data inputs the node takes; ``None`` for an unknown op or a missing attribute."""
+    facts = lookup(node.op)
+    if facts is None:
+        return None
+    total = 0
+    for arg in facts.inputs:
         count = _count(arg, facts, node)
         if count is None:
             return None

@@ -43,7 +43,7 @@ def predicted(
     graph: Graph, targets: tuple[str, ...], feeds: Mapping[str, Shape]
 ) -> MemoryProfile | None:
     """The memory a step is predicted to take; ``None`` for a graph that breaks an invariant."""
-    if any(problem.is_error for problem in problems(graph, ops.output_count)):
+    if any(problem.is_error for problem in problems(graph, ops.output_count, ops.input_count)):
         return None
     named = tuple(name for name in targets if name in graph)
     return predict_memory(graph, named or training_targets(graph), feeds)

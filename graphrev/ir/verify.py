@@ -16,7 +16,8 @@ from graphrev.ir.graph import Function, Graph
 from graphrev.ir.index import CycleError, GraphIndex
 from graphrev.ir.node import Node, TensorRef
 
-OutputCount = Callable[[Node], "int | None"]
+Count = Callable[[Node], "int | None"]
+"""How many inputs or outputs a node has, as far as its op is known."""
 
 _VALID_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """core/graph/graph_constructor.cc, "IsValidNodeName"."""
@@ -32,19 +33,22 @@ class Problem:
     is_error: bool = True
 
 
-def verify(graph: Graph, output_count: OutputCount | None = None) -> None:
+def verify(
+    graph: Graph, output_count: Count | None = None, input_count: Count | None = None
+) -> None:
     """Checks every invariant.
 
     Args:
         graph: the graph.
         output_count: how many outputs a node has, for checking output indices; ``None`` as its
             answer means unknown.
+        input_count: how many data inputs a node takes, likewise.
 
     Raises:
         InvalidGraphError: an invariant is broken; the message names the first few nodes.
     """
     errors: list[str] = []
-    for problem in problems(graph, output_count):
+    for problem in problems(graph, output_count, input_count):
         if problem.is_error:
             errors.append(problem.message)
         if len(errors) > _SHOWN:
@@ -54,11 +58,17 @@ def verify(graph: Graph, output_count: OutputCount | None = None) -> None:
         raise InvalidGraphError(" ".join(errors[:_SHOWN]) + more)
 
 
-def problems(graph: Graph, output_count: OutputCount | None = None) -> Iterator[Problem]:
+def problems(
+    graph: Graph, output_count: Count | None = None, input_count: Count | None = None
+) -> Iterator[Problem]:
     """Every broken invariant, in graph order; cycles last, and only in a graph without gaps."""
     whole = True
     output_count = cache(output_count) if output_count is not None else None
     for key, node in graph.nodes.items():
+        if input_count is not None:
+            for problem in _arity_problems(node, input_count):
+                whole = False
+                yield problem
         if _is_sound(graph.nodes, key, node, output_count):
             continue
         for problem in _node_problems(graph.nodes, key, node, output_count):
@@ -70,9 +80,18 @@ def problems(graph: Graph, output_count: OutputCount | None = None) -> Iterator[
         yield from _function_problems(function)
 
 
-def _is_sound(
-    nodes: Mapping[str, Node], key: str, node: Node, output_count: OutputCount | None
-) -> bool:
+def _arity_problems(node: Node, input_count: Count) -> tuple[Problem, ...]:
+    wanted = input_count(node)
+    if wanted is None or wanted == len(node.inputs):
+        return ()
+    message = (
+        f"Node '{printable(node.name)}' has {len(node.inputs)} inputs; a '{printable(node.op)}' "
+        f"with its attributes takes {wanted}."
+    )
+    return (Problem(message, (node.name,)),)
+
+
+def _is_sound(nodes: Mapping[str, Node], key: str, node: Node, output_count: Count | None) -> bool:
     """Whether there is nothing to say about a node: quick, for a million of them."""
     if key != node.name or not node.op or not _VALID_NAME.fullmatch(key):
         return False
@@ -87,7 +106,7 @@ def _is_sound(
 
 
 def _node_problems(
-    nodes: Mapping[str, Node], key: str, node: Node, output_count: OutputCount | None
+    nodes: Mapping[str, Node], key: str, node: Node, output_count: Count | None
 ) -> Iterator[Problem]:
     name = printable(node.name)
     if key != node.name:
@@ -110,7 +129,7 @@ def _node_problems(
 
 
 def _index_problems(
-    name: str, source: Node, ref: TensorRef, output_count: OutputCount | None
+    name: str, source: Node, ref: TensorRef, output_count: Count | None
 ) -> Iterator[Problem]:
     if output_count is None and ref.index == 0:
         return

@@ -57,7 +57,7 @@ def run(graph: Graph, passes: Sequence[Pass[Any]], progress: Progress | None = N
     """
     say = progress or _silent
     say("verifying the input")
-    verify(graph, ops.output_count)
+    verify(graph, ops.output_count, ops.input_count)
     current, steps = graph, list[Step]()
     for pass_ in passes:
         say(f"analyzing for {pass_.name}")
@@ -83,7 +83,7 @@ def apply_plan(pass_: Pass[Any], plan: Plan, graph: Graph) -> tuple[Graph, EditL
 
 def _verify_after(pass_: Pass[Any], graph: Graph) -> None:
     try:
-        verify(graph, ops.output_count)
+        verify(graph, ops.output_count, ops.input_count)
     except InvalidGraphError as error:
         raise PassError(
             f"Pass '{pass_.name}' left an invalid graph behind; the input is untouched. {error} "

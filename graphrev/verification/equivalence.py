@@ -84,7 +84,7 @@ def verify(
         UsageError: a feed or fetch does not exist.
     """
     for graph in (before, after):
-        structure.verify(graph, ops.output_count)
+        structure.verify(graph, ops.output_count, ops.input_count)
     chosen = choose_fetches(before, after, targets, fetches)
     if not (chosen.outputs or chosen.gradients or chosen.targets):
         raise VerificationError(

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -59,12 +58,14 @@ def test_tensorflow_is_not_loaded(args: list[str | Path], tmp_path: Path) -> Non
     assert done.stderr == ""
 
 
-def test_help_answers_in_half_a_second() -> None:
+def test_help_answers_in_half_a_second_of_processor_time() -> None:
     times: list[float] = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = os.times()
         assert python("-m", "graphrev", "--help").returncode == 0
-        times.append(time.perf_counter() - start)
+        end = os.times()
+        used = end.children_user + end.children_system
+        times.append(used - start.children_user - start.children_system)
     assert min(times) < 0.5, times
 
 
