@@ -8,6 +8,7 @@ healed by the next one, which puts it back.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -18,6 +19,8 @@ from pathlib import Path
 from graphrev.errors import OutputError, UsageError, printable
 
 _MARK = ".graphrev-"
+_LONGEST = 180
+"""Bytes of a target's name that still leave room for a temporary name's ending."""
 _ASIDE = "-old"
 _being_written: set[str] = set()
 """Temporary names of this process: its number alone would also fit a killed run's."""
@@ -117,7 +120,7 @@ def _behind_links(path: Path) -> Path:
 
 
 def _guarded(target: Path, write: Callable[[Path], None]) -> None:
-    name = f".{target.name}{_MARK}{os.getpid()}-{secrets.token_hex(4)}"
+    name = f"{_prefix(target)}{os.getpid()}-{secrets.token_hex(4)}"
     temporary = target.with_name(name)
     _being_written.add(name)
     try:
@@ -148,12 +151,20 @@ def _remove(path: Path) -> None:
         return
 
 
+def _prefix(target: Path) -> str:
+    """What temporary names of ``target`` start with; short, since a name may have 255 bytes."""
+    name = target.name
+    if len(name.encode()) > _LONGEST:
+        name = f"{name[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f".{name}{_MARK}"
+
+
 def remove_leftovers(target: Path) -> None:
     """Removes temporary files that a killed run left beside ``target``; a living run keeps its.
 
     A folder that was set aside is put back when nothing took its place.
     """
-    prefix = f".{target.name}{_MARK}"
+    prefix = _prefix(target)
     try:
         entries = [entry for entry in target.parent.iterdir() if entry.name.startswith(prefix)]
     except (OSError, ValueError):
