@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from graphrev.analysis import ops
@@ -85,6 +86,12 @@ def training_targets(graph: Graph) -> tuple[str, ...]:
     read.update(source for n in graph.nodes.values() for source in n.control_inputs)
     aside = ("SaveV2", "Save", "RestoreV2", "Restore", "Assign", "AssignVariableOp", "NoOp")
     return tuple(name for name, n in graph.nodes.items() if name not in read and n.op not in aside)
+
+
+@cache
+def _runs_inline(op: str) -> bool:
+    """Whether the executor takes the op for cheap whatever its size."""
+    return ops.is_aliasing(op) or op in _PERSISTENT or ops.is_variable_read(op)
 
 
 def _needed(graph: Graph, fetches: Iterable[str], fed: frozenset[str]) -> set[str]:
@@ -172,7 +179,7 @@ class _Player:
 
     def _is_expensive(self, name: str) -> bool:
         node = self.graph[name]
-        if ops.is_aliasing(node.op) or node.op in _PERSISTENT or ops.is_variable_read(node.op):
+        if _runs_inline(node.op):
             return False
         refs = (TensorRef(name), *node.inputs)
         return any((self._bytes(ref) or 0) > _EXPENSIVE_BYTES for ref in refs)
@@ -184,13 +191,14 @@ class _Player:
         return self.sizes[ref]
 
     def _run(self, node: Node) -> None:
-        for index in range(self._outputs(node)):
+        outputs = self._outputs(node)
+        for index in range(outputs):
             self._allocate(node, index)
         if self.live > self.peak:
             self.peak, self.peak_node = self.live, node.name
         for ref in node.inputs:
             self._release(ref)
-        for index in range(self._outputs(node)):
+        for index in range(outputs):
             ref = TensorRef(node.name, index)
             buffer = self.buffers.get(ref)
             if buffer is not None and not buffer.readers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from graphrev.cli.options import feed_option, load_with_progress, parse_feeds
+from graphrev.cli.options import feed_option, load_with_progress, parse_feeds, to_json
 from graphrev.cli.progress import Stages
 
 
@@ -87,7 +86,7 @@ def _form_of(output: str | None) -> str:
 def rendered(found: Any, form: str, context: int, *, color: bool = False) -> str:
     """A difference in one of the formats."""
     if form == "json":
-        return json.dumps(found.to_json(), indent=2, ensure_ascii=True) + "\n"
+        return f"{to_json(found.to_json())}\n"
     if form == "html":
         return str(found.to_html(context=context))
     if form == "svg":

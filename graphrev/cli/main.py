@@ -22,7 +22,11 @@ COMMANDS = {
     "verify": "run two graphs and compare them",
     "show": "print a graph in the text notation",
     "diff": "what differs between two graphs",
+    "git-config": "let git compare graphs as graphs",
+    "reduce": "shrink a graph for which a command fails",
 }
+_FOR_GIT = ("git-diff", "git-textconv")
+"""Called by git, not by people: in no list."""
 _DEBUG = "GRAPHREV_DEBUG"
 _LONGEST = 4000
 """Characters of a message at most."""
@@ -37,9 +41,9 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, from ``graphrev.cli.<name>``."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in COMMANDS and cmd_name not in _FOR_GIT:
             return None
-        module = importlib.import_module(f"graphrev.cli.{cmd_name}")
+        module = importlib.import_module(f"graphrev.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 
@@ -52,7 +56,7 @@ class LazyGroup(click.Group):
             click.UsageError: there is none; the nearest name is given.
         """
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
+        if name not in (*COMMANDS, *_FOR_GIT) and not name.startswith("-"):
             close = difflib.get_close_matches(name, COMMANDS, 1)
             hint = f" Did you mean '{close[0]}'?" if close else ""
             raise click.UsageError(f"There is no command '{printable(name)}'.{hint}", ctx)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from graphrev.cli import watching
 from graphrev.cli.options import (
     feed_option,
     json_flag,
@@ -18,6 +19,7 @@ from graphrev.cli.options import (
     to_json,
 )
 from graphrev.cli.progress import Stages
+from graphrev.cli.watching import watch_options
 from graphrev.errors import UsageError, printable
 
 
@@ -27,9 +29,10 @@ from graphrev.errors import UsageError, printable
 @pass_option
 @feed_option
 @click.option("--verify", is_flag=True, help="Run both graphs and compare before writing.")
-@click.option("--report", metavar="R.json", help="Write the report there.")
+@click.option("--report", metavar="R.html|R.json", help="Write the report there.")
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files, the input included.")
+@watch_options
 @json_flag
 def command(
     path: str,
@@ -40,6 +43,9 @@ def command(
     report: str | None,
     dry_run: bool,
     overwrite: bool,
+    dump_dir: str | None,
+    print_changed: bool,
+    profile: str | None,
     as_json: bool,
 ) -> int:
     """Rewrite the graph IN by the given passes, in order, and write it to OUT."""
@@ -48,7 +54,10 @@ def command(
     chosen = api.parse_passes(passes)
     shapes = parse_feeds(feeds)
     _check(path, output, report, bool(chosen), dry_run=dry_run, overwrite=overwrite)
-    with naming(path), Stages() as stages:
+    beside = [*watching.dump_targets(dump_dir, len(chosen)), *([Path(profile)] if profile else [])]
+    _check_beside(beside, path, dry_run=dry_run, overwrite=overwrite)
+    with naming(path), Stages() as shown:
+        stages = watching.TimedStages(shown)
         model = load_with_progress(path, stages)
         if output is not None:
             _check_fits(model, output)
@@ -60,9 +69,14 @@ def command(
         if not dry_run and not failed and output is not None:
             stages("writing")
             result.save(output, overwrite=overwrite)
-        if report is not None and not dry_run:
-            _write_report(Path(report), outcome)
+        if not dry_run:
+            stages("writing reports")
+            _write_beside(outcome, model, result, report, dump_dir)
         data = outcome.to_json() if as_json else None
+    if profile is not None and not dry_run:
+        watching.write_profile(profile, stages)
+    if print_changed:
+        watching.print_changed(outcome, err=as_json)
     _tell(outcome, data, output, dry_run=dry_run, failed=failed)
     return 1 if failed else 0
 
@@ -85,8 +99,8 @@ def _check(
         )
     if output is None and not dry_run:
         raise UsageError("Say where to write with -o OUT, or use --dry-run.")
-    if report is not None and Path(report).suffix != ".json":
-        raise UsageError(f"--report '{printable(report)}': write a .json file.")
+    if report is not None and Path(report).suffix not in (".json", ".html"):
+        raise UsageError(f"--report '{printable(report)}': write a .html or .json file.")
     if dry_run:
         return
     for target in (output, report):
@@ -109,10 +123,32 @@ def _verified(model: Any, result: Any, feeds: dict[str, Any]) -> tuple[Any, bool
     return replace(result.report, verification=outcome), not outcome.ok
 
 
-def _write_report(path: Path, report: Any) -> None:
+def _check_beside(targets: list[Path], path: str, *, dry_run: bool, overwrite: bool) -> None:
+    from graphrev.io.writing import check_target
+
+    for target in () if dry_run else targets:
+        check_target(target, overwrite=overwrite, inputs=(Path(path),))
+
+
+def _write_beside(
+    outcome: Any, model: Any, result: Any, report: str | None, dump_dir: str | None
+) -> None:
+    """Writes the report and the graphs between passes."""
     from graphrev.io.writing import write_file
 
-    write_file(path, f"{to_json(report.to_json())}\n".encode())
+    if report is not None:
+        write_file(Path(report), _report_text(Path(report), outcome, model, result).encode())
+    if dump_dir is not None:
+        watching.dump(dump_dir, outcome)
+
+
+def _report_text(path: Path, outcome: Any, model: Any, result: Any) -> str:
+    if path.suffix == ".json":
+        return f"{to_json(outcome.to_json())}\n"
+    from graphrev import api
+
+    said = outcome.verification.to_text() if outcome.verification else None
+    return api.diff(model, result).to_html(verification=said)
 
 
 def _tell(report: Any, data: Any, output: str | None, *, dry_run: bool, failed: bool) -> None:

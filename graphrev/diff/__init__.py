@@ -1,6 +1,6 @@
 """What differs between two graphs, as plain data, and renderers of it."""
 
-from graphrev.diff.compare import compare
+from graphrev.diff.compare import compare, step_diff
 from graphrev.diff.graph_diff import (
     EntryChange,
     FieldChange,
@@ -22,4 +22,5 @@ __all__ = [
     "Status",
     "TensorChange",
     "compare",
+    "step_diff",
 ]

@@ -16,7 +16,7 @@ from graphrev.errors import UsageError, printable
 from graphrev.io.model import Model
 from graphrev.ir import Node, Shape
 from graphrev.passes.reversible.surroundings import CLONE_ATTR
-from graphrev.pipeline import Run
+from graphrev.pipeline import Run, Step
 
 Targets = tuple[str, ...]
 
@@ -78,6 +78,15 @@ def compare(
         for model, target in zip((before, after), targets)
     ]
     return GraphDiff(sides[0], sides[1], nodes, functions, entries, run)
+
+
+def step_diff(step: Step) -> GraphDiff:
+    """What one pass of a run changed."""
+    known = reasons(step.edits)
+    nodes = tuple(changed_nodes(step.before.nodes, step.after.nodes, Options(), known))
+    before = Side(f"before {step.pass_.name}", step.before)
+    after = Side(f"after {step.pass_.name}", step.after)
+    return GraphDiff(before, after, nodes, run=Run(step.before, step.after, (step,)))
 
 
 def _shown(scope: str | None) -> Callable[[str], object] | None:

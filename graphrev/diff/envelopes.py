@@ -42,6 +42,22 @@ def changed_entries(before: Model, after: Model) -> tuple[EntryChange, ...]:
     return tuple(found)
 
 
+def envelope_lines(model: Model) -> Iterator[str]:
+    """Everything around the graph, a line for each item, sorted by kind and key."""
+    if model.envelope is None:
+        return
+    found = _contents(model)
+    kinds = (
+        ("meta", found.meta),
+        ("signature", found.signatures),
+        ("collection", found.collections),
+        ("stripped_op", found.stripped_ops),
+    )
+    for kind, entries in kinds:
+        for key, items in sorted(entries.items()):
+            yield from (f"{kind} {short_name(key)}: {item}" for item in items)
+
+
 def _versions(before: Graph, after: Graph) -> list[EntryChange]:
     def items(graph: Graph) -> dict[str, list[str]]:
         versions = graph.versions

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 WIDTH, HEIGHT = 148, 36
 GAP, ROW_GAP, BAND_GAP = 14, 34, 36
@@ -107,7 +108,7 @@ class _Sheet:
         if chain:
             self._chains[edge] = chain
         steps = [source, *chain, reader]
-        for one, other in zip(steps, steps[1:]):
+        for one, other in pairwise(steps):
             self._links[one].append(other)
             self._links[other].append(one)
 
@@ -185,25 +186,18 @@ def _rows(count: int, edges: Sequence[Edge]) -> tuple[list[int], list[Edge]]:
         readers[source].append(reader)
         waiting[reader] += 1
     row, done = [0] * count, [False] * count
-    ready = [node for node in range(count) if not waiting[node]]
-    rest = 0
-    while len(ready) or rest < count:
-        if not ready:
-            while rest < count and done[rest]:
-                rest += 1
-            if rest == count:
-                break
-            ready.append(rest)
-        node = ready.pop()
-        if done[node]:
-            continue
-        done[node] = True
-        for reader in readers[node]:
-            waiting[reader] -= 1
-            if not done[reader]:
-                row[reader] = max(row[reader], row[node] + 1)
-                if not waiting[reader]:
-                    ready.append(reader)
+    # Nodes that nobody holds up first; then, where a cycle holds everybody up, the next in order.
+    for start in (*(i for i in range(count) if not waiting[i]), *range(count)):
+        ready = [] if done[start] else [start]
+        while ready:
+            node = ready.pop()
+            done[node] = True
+            for reader in readers[node]:
+                waiting[reader] -= 1
+                if not done[reader]:
+                    row[reader] = max(row[reader], row[node] + 1)
+                    if not waiting[reader]:
+                        ready.append(reader)
     _lower_sources(row, edges)
     return row, [edge for edge in edges if row[edge[0]] < row[edge[1]]]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from graphrev.ir import AttrValue, Node, TensorValue
 from graphrev.ir.notation import node_to_text, value_to_text
 from graphrev.ir.notation_write import name, quoted
@@ -12,8 +14,8 @@ _VALUE, _NAME, _LINE = 120, 300, 2000
 def short_value(value: AttrValue, limit: int = _VALUE) -> str:
     """An attribute value; a constant of many bytes by its type, shape and size alone."""
     if isinstance(value, TensorValue) and len(value.raw) > 48:
-        shape = value_to_text(value.shape)
-        return f"tensor({value_to_text(value.dtype)}, {shape}, {len(value.raw)} bytes)"
+        kind = f"{value_to_text(value.dtype)}, {value_to_text(value.shape)}"
+        return f"tensor({kind}, {len(value.raw)} bytes, sha256 {_mark(value.raw)})"
     if isinstance(value, bytes) and len(value) > limit:
         return f"{value_to_text(value[:limit])}…"
     text = value_to_text(value)
@@ -28,15 +30,25 @@ def short_name(text: str, limit: int = _NAME) -> str:
 
 
 def short_node(node: Node) -> str:
-    """A node on one line, its long attribute values shortened."""
+    """A node on one line of limited length, its long attribute values shortened."""
+    return _cut(node_line(node, _VALUE))
+
+
+def node_line(node: Node, limit: int) -> str:
+    """A node on one line: constants by the hash of their content, other values up to ``limit``."""
     if not any(_is_long(value) for value in node.attrs.values()):
-        return _cut(node_to_text(node))
+        return node_to_text(node)
     line = node_to_text(node.evolve(attrs={}, device="", extra=b""))
-    values = ", ".join(f"{name(key)}={short_value(value)}" for key, value in node.attrs.items())
+    shown = ((name(key), short_value(value, limit)) for key, value in node.attrs.items())
+    values = ", ".join(f"{key}={value}" for key, value in shown)
     line = f"{line} {{{values}}}"
     if node.device:
         line += f" @{quoted(node.device)}"
-    return _cut(line)
+    return line
+
+
+def _mark(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
 
 
 def _is_long(value: AttrValue) -> bool:

@@ -7,6 +7,7 @@ escaped, and what a terminal or a reader would obey is spelled out first.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from graphrev.diff.drawing import AFTER, BEFORE, Box, Draftsman, Drawing, Line
 from graphrev.diff.graph_diff import GraphDiff
@@ -103,7 +104,8 @@ def _parts(drawing: Drawing, side: int) -> Iterator[str]:
     if drawing.border is not None:
         x = _n(drawing.border)
         yield f'<line class="border" x1="{x}" y1="-14" x2="{x}" y2="{_n(drawing.height)}"/>'
-        yield f'<text class="cap" text-anchor="end" x="{_n(drawing.border - 6)}" y="-8">forward</text>'
+        end = _n(drawing.border - 6)
+        yield f'<text class="cap" text-anchor="end" x="{end}" y="-8">forward</text>'
         yield f'<text class="cap" x="{_n(drawing.border + 6)}" y="-8">backward</text>'
     for line in drawing.lines:
         if line.sides & side:
@@ -155,7 +157,7 @@ def _curve(source: Box, target: Box, bends: tuple[Point, ...]) -> str:
         (target.place[0] + WIDTH / 2, target.place[1]),
     ]
     parts = [f"M{_n(points[0][0])} {_n(points[0][1])}"]
-    for (x1, y1), (x2, y2) in zip(points, points[1:]):
+    for (x1, y1), (x2, y2) in pairwise(points):
         middle = (y1 + y2) / 2 if y2 > y1 else y1 + 24
         other = (y1 + y2) / 2 if y2 > y1 else y2 - 24
         parts.append(f"C{_n(x1)} {_n(middle)} {_n(x2)} {_n(other)} {_n(x2)} {_n(y2)}")

@@ -146,6 +146,9 @@ function fill(found) {
   });
   body.style.minHeight = "";
   body.append(...panes);
+  const busy = hunk.n.filter((box) => box[2] !== "same").map((box) => box[5]);
+  const middle = ((Math.min(...busy) + Math.max(...busy) + BOX_W) / 2 + MARGIN) * scale;
+  panes[1].scrollLeft = panes[0].scrollLeft = middle - panes[0].clientWidth / 2;
   panes.forEach((one, i) => one.addEventListener("scroll", () => { panes[1 - i].scrollLeft = one.scrollLeft; }));
 }
 function pane(hunk, side) {

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from graphrev.diff.drawing import Box, Draftsman, Drawing
-from graphrev.diff.graph_diff import FieldChange, GraphDiff, Side
+from graphrev.diff.graph_diff import FieldChange, GraphDiff
 from graphrev.diff.hunks import Hunk, hunks_of
 from graphrev.diff.notation import short_node
 from graphrev.diff.scopes import scope_counts
 from graphrev.diff.svg import line_path
 from graphrev.diff.text import count_text, hunk_title, tensor_text
 from graphrev.errors import printable
-from graphrev.pipeline import Step
 
 Payload = dict[str, Any]
 _KINDS = {"data": 0, "control": 1, "clone": 2}
@@ -33,6 +31,8 @@ def _pass_views(
     diff: GraphDiff, context: int, hunks: list[Payload], whole: Payload
 ) -> Iterator[Payload]:
     """One view per pass of the run; a single pass that changed something shows the whole run."""
+    from graphrev.diff.compare import step_diff
+
     steps = diff.run.steps if diff.run else ()
     busy = [step for step in steps if step.edits]
     for number, step in enumerate(steps, 1):
@@ -41,18 +41,7 @@ def _pass_views(
         if len(busy) == 1 and step is busy[0]:
             yield {**whole, "title": title, "text": summary}
         else:
-            yield _view(title, summary, _step_diff(diff, step), context, hunks)
-
-
-def _step_diff(diff: GraphDiff, step: Step) -> GraphDiff:
-    """What one pass changed."""
-    from graphrev.diff.compare import Options, changed_nodes
-    from graphrev.diff.reasons import reasons
-
-    nodes = changed_nodes(step.before.nodes, step.after.nodes, Options(), reasons(step.edits))
-    run = diff.run and replace(diff.run, steps=(step,))
-    before, after = Side("before", step.before), Side("after", step.after)
-    return GraphDiff(before, after, tuple(nodes), run=run)
+            yield _view(title, summary, step_diff(step), context, hunks)
 
 
 def _view(title: str, text: str, diff: GraphDiff, context: int, hunks: list[Payload]) -> Payload:

@@ -13,7 +13,8 @@ _POINTS = 360
 def memory_plot(before: MemoryProfile | None, after: MemoryProfile | None) -> str:
     """The plot as HTML; a sentence where nothing could be predicted."""
     if before is None or after is None:
-        return '<div class="plot"><h2>Memory of a step</h2><p>Not predicted: a graph is not valid.</p></div>'
+        said = "Not predicted: a graph breaks a structural invariant."
+        return f'<div class="plot"><h2>Memory of a step</h2><p>{said}</p></div>'
     top = max(before.peak_bytes, after.peak_bytes, 1)
     lines = "".join(
         f'<polyline class="{kind}" points="{_points(profile, top)}"/>{_peak(profile, kind, top)}'

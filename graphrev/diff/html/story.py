@@ -12,6 +12,7 @@ from graphrev.diff.text import change_lines
 from graphrev.pipeline import EXPLANATIONS, Code, Rejection, Step
 
 _ROWS, _REASONS, _ENTRIES = 200, 20, 200
+_TITLES = {"freed_bytes": "memory freed", "saved_bytes": "streams kept instead"}
 
 
 def render_story(diff: GraphDiff, verification: str | None) -> str:
@@ -83,8 +84,15 @@ def _step(step: Step) -> str:
     kept = f"<h3>Left alone</h3>{_rejections(rejections)}" if rejections else ""
     return (
         f'<section class="step"><h2>Pass {escape(step.pass_.name)}</h2>'
-        f"<p>{escape(step.plan.summary(), 2000)}.</p>{_plan(step)}{kept}</section>"
+        f"<p>{escape(_purpose(step), 500)} <b>{escape(step.plan.summary(), 2000)}.</b></p>"
+        f"{_plan(step)}{kept}</section>"
     )
+
+
+def _purpose(step: Step) -> str:
+    """What the pass is for: the first paragraph of its description."""
+    first, _, _ = (type(step.pass_).__doc__ or "").strip().partition("\n\n")
+    return " ".join(first.split())
 
 
 def _plan(step: Step) -> str:
@@ -104,7 +112,7 @@ def _records(rows: list[Mapping[str, Any]]) -> str:
         if not any(isinstance(row.get(key), dict | list) for row in rows)
         and any(row.get(key) is not None for row in rows)
     ]
-    head = [_words(key.removesuffix("_bytes")) for key in keys]
+    head = [_words(key) for key in keys]
     cells = ([_cell(key, row.get(key)) for key in keys] for row in rows[:_ROWS])
     more = f"<p>… and {len(rows) - _ROWS} more.</p>" if len(rows) > _ROWS else ""
     return f"{_table(head, cells)}{more}"
@@ -119,7 +127,7 @@ def _cell(key: str, value: Any) -> str:
 
 
 def _words(key: str) -> str:
-    return key.replace("_", " ")
+    return _TITLES.get(key) or key.replace("_", " ")
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
