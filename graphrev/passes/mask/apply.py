@@ -10,7 +10,7 @@ from graphrev.io import constants
 from graphrev.ir import DType, TensorRef
 from graphrev.ir.marks import COLLECTIONS_ATTR
 from graphrev.passes.mask.nodes import AddedVariable, Writer, add_variable
-from graphrev.passes.mask.plan import KernelPlan, MaskPlan, ReadPlan, SaverPlan
+from graphrev.passes.mask.plan import GradientMask, KernelPlan, MaskPlan, ReadPlan, SaverPlan
 from graphrev.passes.mask.rewiring import Rewire
 from graphrev.passes.mask.roles import JOINS
 from graphrev.passes.mask.saving import SaverWriter
@@ -78,7 +78,9 @@ def _mask(editor: GraphEditor, kernel: KernelPlan) -> _Masked:
     for read in kernel.reads:
         if read.path:
             hoisted = hoisted or _hoist(editor, writer, kernel, read, mask)
-            value = _lead_in(editor, writer, read, hoisted, done.views)
+            value = _lead_in(
+                editor, writer, read.path, read.tensor, hoisted, done.views, "weights/masked_in"
+            )
         else:
             value = _multiply(writer, kernel, mask, read.tensor)
         _rewire(editor, writer, value, read.rewires)
@@ -117,21 +119,24 @@ def _hoist(
 def _lead_in(
     editor: GraphEditor,
     writer: Writer,
-    read: ReadPlan,
+    path: tuple[str, ...],
+    read: TensorRef,
     value: TensorRef,
     done: dict[str, TensorRef],
+    name_in: str,
 ) -> TensorRef:
     """``value`` inside the loop or branch of ``read``, led there as the handle was."""
-    follower = (*read.path[1:], read.tensor.node)
-    for name, after in zip(read.path, follower):
-        node = editor[name]
-        index = editor[after].inputs[0].index
+    follower = (*path[1:], read.node)
+    for step, after in zip(path, follower):
+        node = editor.graph[step]
+        index = editor.graph[after].inputs[0].index
+        name = f"{name_in} of {step}"
         if name not in done:
             attrs = {**node.attrs, "T": _dtype_of(editor, value)}
             inputs = (value, *node.inputs[1:])
             done[name] = writer.add(
                 node.op,
-                "weights/masked_weight_in",
+                name_in,
                 inputs,
                 attrs,
                 waits=node.control_inputs,
@@ -176,7 +181,7 @@ def _mask_gradients(
     for gradient in kernel.gradients:
         source = editor[gradient.tensor.node]
         writer = Writer(editor, f"{source.name}_", kernel.variable, source.device)
-        mask = done.mask.value
+        mask = _led_in_mask(editor, writer, gradient, done)
         for view in gradient.views:
             mask = _through(editor, writer, view, mask, roots, done.views)
         readers = [
@@ -189,6 +194,16 @@ def _mask_gradients(
         editor.redirect(gradient.tensor, masked, readers)
 
 
+def _led_in_mask(
+    editor: GraphEditor, writer: Writer, gradient: GradientMask, done: _Masked
+) -> TensorRef:
+    """The mask where the gradient is: inside the branch that the kernel is read in."""
+    mask = done.mask.value
+    if not gradient.path or gradient.read is None:
+        return mask
+    return _lead_in(editor, writer, gradient.path, gradient.read, mask, done.views, "mask_in")
+
+
 def _float_of(editor: GraphEditor, mask: TensorRef, default: DType) -> DType:
     """The type of a mask seen through views."""
     node = editor[mask.node]
@@ -199,16 +214,16 @@ def _float_of(editor: GraphEditor, mask: TensorRef, default: DType) -> DType:
 def _through(
     editor: GraphEditor,
     writer: Writer,
-    view: str,
+    view: TensorRef,
     mask: TensorRef,
     roots: dict[TensorRef, TensorRef],
     done: dict[str, TensorRef],
 ) -> TensorRef:
     """The mask as ``view`` shows the kernel."""
-    key = f"mask of {view}"
+    key = f"mask of {view.node}"
     if key in done:
-        return done[key]
-    node = editor.graph[view]
+        return TensorRef(done[key].node, view.index)
+    node = editor.graph[view.node]
     if node.op in JOINS:
         inputs = (*(roots[ref] for ref in node.inputs[:-1]), node.inputs[-1])
     else:
@@ -217,7 +232,7 @@ def _through(
     done[key] = writer.add(
         node.op, "mask", inputs, attrs, waits=node.control_inputs, role="mask-view"
     )
-    return done[key]
+    return TensorRef(done[key].node, view.index)
 
 
 def _saved(

@@ -13,7 +13,8 @@ from graphrev.errors import UsageError, printable
 from graphrev.ir import Graph
 from graphrev.ir.marks import is_opted_out, is_prunable, kernel_of, role_of
 from graphrev.passes.mask.gradients import updated_by
-from graphrev.passes.mask.roles import CONVOLUTIONS, EINSUM, JOINS, MATRIX_PRODUCTS, VIEWS
+from graphrev.passes.mask.joins import joined
+from graphrev.passes.mask.roles import CONVOLUTIONS, EINSUM, MATRIX_PRODUCTS, VIEWS
 from graphrev.passes.mask.trace import Kernel, lookup_of, other_readers, reads_itself
 from graphrev.pipeline import Code, Rejection
 
@@ -148,7 +149,7 @@ def _untrained(graph: Graph, kernel: Kernel, choice: Choice, trains: bool) -> Re
 
 def _kept_dense(graph: Graph, kernels: Sequence[Kernel], choice: Choice) -> dict[str, Rejection]:
     """The first and last kernel, where there are at least three (partitions count as one)."""
-    groups = _groups(graph, kernels)
+    groups = joined(graph, kernels)
     if len(set(groups.values())) < 3:
         return {}
     ids = index_of(graph).ids
@@ -173,20 +174,6 @@ def _kept_dense(graph: Graph, kernels: Sequence[Kernel], choice: Choice) -> dict
         for kernel in kernels
         if groups[kernel.name] in kept
     }
-
-
-def _groups(graph: Graph, kernels: Sequence[Kernel]) -> dict[str, str]:
-    """For each kernel the first kernel it is joined with (itself for most)."""
-    owner: dict[str, str] = {}
-    groups: dict[str, str] = {}
-    for kernel in kernels:
-        group = kernel.name
-        for read in kernel.reads:
-            for tensor in read.edges:
-                if graph[tensor.node].op in JOINS:
-                    group = owner.setdefault(tensor.node, group)
-        groups[kernel.name] = group
-    return groups
 
 
 def unmasked(graph: Graph, kernels: Sequence[Kernel]) -> tuple[Rejection, ...]:

@@ -16,11 +16,12 @@ Weight decay reads the raw kernel and enters the sum beside these tensors, untou
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from graphrev.analysis import ops
 from graphrev.analysis.order import descendant_labels, index_of
 from graphrev.ir import Graph, Node, TensorRef
+from graphrev.passes.mask.joins import joined
 from graphrev.passes.mask.plan import GradientMask
 from graphrev.passes.mask.roles import (
     CONVOLUTIONS,
@@ -42,10 +43,13 @@ _READS = frozenset({"ReadVariableOp", "VariableV2", "Variable", "VarHandleOp", "
 
 @dataclass
 class _Candidate:
-    """A node of a gradient's form: for each kernel, the input slots that read data of its uses."""
+    """A node of a gradient's form: for each kernel, the input slots that read data of its uses.
+
+    Kernels that are joined count as one, under the name of the first.
+    """
 
     slots: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
-    views: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    masks: dict[str, GradientMask] = field(default_factory=dict[str, GradientMask])
 
 
 class Gradients:
@@ -54,10 +58,13 @@ class Gradients:
     def __init__(self, graph: Graph, kernels: Sequence[Kernel]) -> None:
         self._graph = graph
         self._kernels = kernels
+        self._groups = joined(graph, kernels)
         self._updates = {kernel.name: updated_by(graph, kernel.name) for kernel in kernels}
-        self._sinks = {
-            name: frozenset(_carried(graph, mutators)) for name, mutators in self._updates.items()
-        }
+        self._sinks: dict[str, frozenset[str]] = {}
+        for name, mutators in self._updates.items():
+            group = self._groups[name]
+            found = self._sinks.get(group, frozenset())
+            self._sinks[group] = found | frozenset(_carried(graph, mutators))
         self._candidates = self._find()
 
     def updates(self, kernel: Kernel) -> tuple[str, ...]:
@@ -67,22 +74,23 @@ class Gradients:
     def of(self, kernel: Kernel) -> tuple[GradientMask, ...] | str:
         """The gradients to mask; a sentence where they cannot be told apart."""
         found: dict[TensorRef, GradientMask] = {}
+        group = self._groups[kernel.name]
         for name, candidate in self._candidates.items():
-            if kernel.name not in candidate.slots:
+            if group not in candidate.slots:
                 continue
             owner = self._owner(name, candidate)
             if owner is None:
                 return f"'{name}' may be the gradient of several kernels."
-            if owner == kernel.name:
+            if owner == group:
                 tensor = self._settled(name)
                 if tensor is None:
                     return f"The gradient '{name}' is reduced in a way that is not understood."
-                found[tensor] = GradientMask(tensor, candidate.views[kernel.name])
+                found[tensor] = replace(candidate.masks[group], tensor=tensor)
         for tensor in self._exits(kernel):
             found[tensor] = GradientMask(tensor)
         if not found and self._updates[kernel.name] and self._is_trained(kernel):
             return "The variable is updated, but no gradient was found that leads there."
-        return tuple(found.values())
+        return tuple(found.values()) if group == kernel.name else ()
 
     def _is_trained(self, kernel: Kernel) -> bool:
         """Whether what updates the variable depends on one of its products."""
@@ -95,6 +103,7 @@ class Gradients:
         graph = self._graph
         found: dict[str, _Candidate] = {}
         for kernel in self._kernels:
+            group = self._groups[kernel.name]
             for use, tensor, read in kernel.uses():
                 node = graph[use.node]
                 place = data_position(node, use.position)
@@ -108,8 +117,9 @@ class Gradients:
                         continue
                     for taken in _slots(candidate, data, slot):
                         entry = found.setdefault(reader, _Candidate())
-                        entry.slots.setdefault(kernel.name, set()).add(taken)
-                        entry.views.setdefault(kernel.name, read.chain(tensor))
+                        entry.slots.setdefault(group, set()).add(taken)
+                        mask = GradientMask(data, read.chain(tensor), read.path, read.tensor)
+                        entry.masks.setdefault(group, mask)
         return found
 
     def _owner(self, name: str, candidate: _Candidate) -> str | None:
@@ -139,7 +149,7 @@ class Gradients:
         if source.op not in METADATA or shape.index >= len(source.inputs):
             return False
         measured = source.inputs[shape.index]
-        return any(measured in k.tensors for k in self._kernels if k.name == name)
+        return any(measured in k.tensors for k in self._kernels if self._groups[k.name] == name)
 
     def _settled(self, name: str) -> TensorRef | None:
         """The gradient in the kernel's shape: behind the sum over batches it was broadcast to."""
@@ -158,12 +168,13 @@ class Gradients:
     def _exits(self, kernel: Kernel) -> Iterator[TensorRef]:
         """Where gradients summed up in a loop's backward pass leave it."""
         entered = any(
-            read.path or any(self._graph[view].op == "Enter" for view in read.chain(tensor))
+            any(self._graph[n].op == "Enter" for n in read.path)
+            or any(self._graph[view.node].op == "Enter" for view in read.chain(tensor))
             for _, tensor, read in kernel.uses()
         )
         if not entered:
             return
-        for name in sorted(self._sinks[kernel.name]):
+        for name in sorted(self._sinks[self._groups[kernel.name]]):
             node = self._graph[name]
             if node.op == "Exit":
                 yield TensorRef(name)

@@ -14,6 +14,20 @@ from graphrev.pipeline import Code, Rejection
 _Matched = tuple[Kernel, tuple[GradientMask, ...]]
 
 
+def joined(graph: Graph, kernels: Sequence[Kernel]) -> dict[str, str]:
+    """For each kernel the first kernel it is joined with (itself for most)."""
+    owner: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    for kernel in kernels:
+        group = kernel.name
+        for read in kernel.reads:
+            for tensor in read.edges:
+                if graph[tensor.node].op in JOINS:
+                    group = owner.setdefault(tensor.node, group)
+        groups[kernel.name] = group
+    return groups
+
+
 def drop_torn(graph: Graph, matched: Sequence[_Matched]) -> tuple[Rejection, ...]:
     """Rejections for kernels that are joined with something that is not masked.
 
@@ -22,7 +36,9 @@ def drop_torn(graph: Graph, matched: Sequence[_Matched]) -> tuple[Rejection, ...
     left = dict((kernel.name, (kernel, masks)) for kernel, masks in matched)
     rejected: dict[str, Rejection] = {}
     while True:
-        masked = {t for kernel, _ in left.values() for t in kernel.tensors}
+        masked = {
+            read.tensor for kernel, _ in left.values() for read in kernel.reads if not read.path
+        }
         torn: dict[str, str] = {}
         for name, (kernel, masks) in left.items():
             join = next(_torn(graph, kernel, masks, masked), None)
@@ -41,9 +57,9 @@ def _torn(
 ) -> Iterator[str]:
     for gradient in masks:
         for view in gradient.views:
-            node = graph[view]
+            node = graph[view.node]
             if node.op in JOINS and any(ref not in masked for ref in node.inputs[:-1]):
-                yield view
+                yield view.node
     for read in kernel.reads:
         for view in copied_views(rewires(read)):
             if graph[view].op in JOINS:

@@ -28,10 +28,19 @@ class ReadPlan:
 
 @dataclass(frozen=True, slots=True)
 class GradientMask:
-    """A gradient of the masked kernel, to be multiplied by the mask seen through ``views``."""
+    """A gradient of a masked kernel, to be multiplied by the mask seen through views.
+
+    Attributes:
+        tensor: the gradient.
+        views: the outputs of the views between the kernel's read and the product.
+        path: for a read inside a branch, the nodes that lead the handle there.
+        read: the read.
+    """
 
     tensor: TensorRef
-    views: tuple[str, ...] = ()
+    views: tuple[TensorRef, ...] = ()
+    path: tuple[str, ...] = ()
+    read: TensorRef | None = None
 
 
 @dataclass(frozen=True, slots=True)

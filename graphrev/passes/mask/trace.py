@@ -65,12 +65,12 @@ class Read:
                 if edge.is_use:
                     yield Use(edge.reader, edge.position), tensor
 
-    def chain(self, tensor: TensorRef) -> tuple[str, ...]:
-        """The views from the read to ``tensor``, in order."""
-        views: list[str] = []
+    def chain(self, tensor: TensorRef) -> tuple[TensorRef, ...]:
+        """The outputs of the views from the read to ``tensor``, in order."""
+        views: list[TensorRef] = []
         while tensor in self.parents:
-            view, tensor = self.parents[tensor]
-            views.append(view)
+            views.append(tensor)
+            tensor = self.parents[tensor][1]
         return tuple(reversed(views))
 
 
