@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from graphrev.diff import GraphDiff
     from graphrev.errors import GraphrevError
     from graphrev.io import Model
-    from graphrev.marks import mark_residual_pair, no_rewrite, residual_pair
+    from graphrev.marks import mark_residual_pair, no_rewrite, recompute_scope, residual_pair
     from graphrev.report import Report
     from graphrev.verification import Verification
 
@@ -39,6 +39,7 @@ _HOMES = {
     "mark_residual_pair": "graphrev.marks",
     "no_rewrite": "graphrev.marks",
     "passes": "graphrev.passes",
+    "recompute_scope": "graphrev.marks",
     "residual_pair": "graphrev.marks",
     "rewrite": "graphrev.api",
     "rewritten": "graphrev.decorator",
@@ -60,6 +61,7 @@ __all__ = [
     "mark_residual_pair",
     "no_rewrite",
     "passes",
+    "recompute_scope",
     "residual_pair",
     "rewrite",
     "rewritten",

@@ -11,7 +11,7 @@ from typing import Any
 
 from graphrev.errors import UsageError
 from graphrev.io.protos import tensorflow_core
-from graphrev.ir.marks import NO_REWRITE_ATTR, PAIR_ATTR, ROLES, PairMark
+from graphrev.ir.marks import NO_REWRITE_ATTR, PAIR_ATTR, RECOMPUTE_ATTR, ROLES, PairMark
 
 
 @contextmanager
@@ -47,6 +47,23 @@ def mark_residual_pair(x1: Any, x2: Any, y1: Any, y2: Any, name: str | None = No
     unique = _unique(x1.graph, name or "pair")
     for role, tensor in zip(ROLES, tensors):
         _append(tensor.op, PairMark(unique, role, tensor.value_index).encode())
+
+
+@contextmanager
+def recompute_scope(name: str | None = None) -> Generator[None]:
+    """Marks a region that the ``recompute`` pass computes again in the backward pass.
+
+    What is built inside is computed again from what enters the region, instead of being kept for
+    the gradients. Scopes may be nested: an op belongs to the innermost scope it is built in, and
+    what an outer scope holds before and after an inner one makes regions of its own.
+
+    Args:
+        name: names the region in reports and scopes; unique names are made when it repeats.
+    """
+    graph: Any = _default_graph()
+    mark = _unique(graph, name or "region").encode()
+    with _attribute(graph, RECOMPUTE_ATTR, list_=[mark]):
+        yield
 
 
 @contextmanager

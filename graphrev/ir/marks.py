@@ -5,6 +5,8 @@ TensorFlow keeps attributes it does not know when their names start with an unde
 * ``_graphrev_pair``, list(string): ``b"<id>"`` on every op built under ``residual_pair``;
   ``b"<id>|x1|<output index>"`` (x1, x2, y1 or y2) where ``mark_residual_pair`` names a tensor.
   One op may carry several.
+* ``_graphrev_recompute``, list(string): the ids of the ``recompute_scope`` calls that the op was
+  built under, outermost first; the op belongs to the last, the innermost.
 * ``_graphrev_no_rewrite``, bool: built under ``no_rewrite``; no pass may change what it does.
 * ``_graphrev_prunable``, bool: built under ``prunable``; its kernels are to be masked.
 
@@ -24,13 +26,14 @@ from types import MappingProxyType
 from graphrev.ir.node import Node
 
 PAIR_ATTR = "_graphrev_pair"
+RECOMPUTE_ATTR = "_graphrev_recompute"
 NO_REWRITE_ATTR = "_graphrev_no_rewrite"
 PRUNABLE_ATTR = "_graphrev_prunable"
 KERNEL_ATTR = "_graphrev_mask"
 ROLE_ATTR = "_graphrev_role"
 COLLECTIONS_ATTR = "_graphrev_collections"
 ROLES = ("x1", "x2", "y1", "y2")
-_MARKS = (PAIR_ATTR, NO_REWRITE_ATTR)
+_MARKS = (PAIR_ATTR, RECOMPUTE_ATTR, NO_REWRITE_ATTR)
 _INDEX = re.compile("[0-9]{1,9}")
 
 
@@ -65,6 +68,13 @@ def pair_marks(node: Node) -> tuple[PairMark, ...]:
     return tuple(PairMark.decode(item) for item in items if isinstance(item, bytes))
 
 
+def recompute_regions(node: Node) -> tuple[str, ...]:
+    """The recompute scopes that the node was built under, outermost first."""
+    stored = node.attrs.get(RECOMPUTE_ATTR)
+    items = stored if isinstance(stored, tuple) else (stored,)
+    return tuple(item.decode("utf-8", "replace") for item in items if isinstance(item, bytes))
+
+
 def is_opted_out(node: Node) -> bool:
     """Whether the node was built under ``no_rewrite``."""
     return node.attrs.get(NO_REWRITE_ATTR) is True
@@ -95,7 +105,7 @@ def collections_of(node: Node) -> tuple[str, ...]:
 
 
 def without_marks(node: Node) -> Node:
-    """The node as a copy may carry it: a copy is no member of the marked pair."""
+    """The node as a copy may carry it: a copy is no member of what was marked."""
     if not any(key in node.attrs for key in _MARKS):
         return node
     kept = {key: value for key, value in node.attrs.items() if key not in _MARKS}

@@ -13,10 +13,11 @@ from dataclasses import replace
 from graphrev.editor import GraphEditor
 from graphrev.ir.index import CycleError
 from graphrev.passes.reversible.apply import apply_reversible
-from graphrev.passes.reversible.ordering import blocking_node, lowest_ranks, ranks_of
+from graphrev.passes.reversible.ordering import blocking_node, ranks_of
 from graphrev.passes.reversible.plan import BlockPlan, ReversiblePlan
 from graphrev.passes.reversible.surroundings import BLOCK_ATTR, Surroundings
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.ranks import lowest_ranks
 
 
 def without_cycles(
@@ -41,7 +42,7 @@ def _unproven(around: Surroundings, plans: Sequence[BlockPlan]) -> dict[str, str
     for plan in plans:
         for name, rank in ranks_of(around, plan).items():
             ranks[name] = min(rank, ranks.get(name, rank))
-    low = lowest_ranks(around, ranks) if plans else []
+    low = lowest_ranks(around.index, ranks) if plans else []
     blockers = {plan.name: blocking_node(around, plan, low) for plan in plans}
     return {name: blocker for name, blocker in blockers.items() if blocker is not None}
 

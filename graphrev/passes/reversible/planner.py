@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from graphrev.analysis import ops
 from graphrev.ir import DType, TensorRef
 from graphrev.passes.reversible.drift import worst_drift
-from graphrev.passes.reversible.guards import buffer_owner, later_updates
 from graphrev.passes.reversible.halves import Chain
 from graphrev.passes.reversible.plan import BlockPlan, Guard, HalfPlan, Redirect, Replay
 from graphrev.passes.reversible.region import Region
 from graphrev.passes.reversible.surroundings import Surroundings
 from graphrev.passes.reversible.uses import Candidate, Readers, Use
+from graphrev.recomputation.guards import buffer_owner, later_updates
+from graphrev.recomputation.scopes import common_scope
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Planner:
         dtype = self._dtype()
         return BlockPlan(
             name=self.chain.name,
-            scope=_common_scope(use.reader for use in uses),
+            scope=common_scope(use.reader for use in uses),
             halves=halves,
             saved=tuple(s for s in self.chain.streams if s in self.saved),
             guards=tuple(self._guards(clones)),
@@ -177,19 +178,3 @@ def _redirects(uses: Iterable[Use]) -> tuple[Redirect, ...]:
     for use in uses:
         readers[use.tensor][use.reader] = None
     return tuple(Redirect(tensor, tuple(names)) for tensor, names in readers.items())
-
-
-def _common_scope(names: Iterable[str]) -> str:
-    """The longest name scope that all ``names`` lie in; ``graphrev`` when they share none."""
-    common: list[str] | None = None
-    for name in names:
-        parts = name.split("/")[:-1]
-        if common is None:
-            common = parts
-        length = 0
-        for ours, theirs in zip(common, parts):
-            if ours != theirs:
-                break
-            length += 1
-        common = common[:length]
-    return "/".join(common or ()) or "graphrev"

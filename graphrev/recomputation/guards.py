@@ -6,8 +6,8 @@ the plain graph the gates of ``tf.gradients`` keep such readers ahead of the upd
 the same. A read of a resource variable is a snapshot and needs nothing
 (core/kernels/training_op_helpers.h, "PrepareToUpdateVariable").
 
-Only updates that come after the chain are held back: an initializer or a restore op must not start
-to depend on the backward pass.
+Only updates that come after what is recomputed are held back: an initializer or a restore op must
+not start to depend on the backward pass.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Iterable, Iterator
 
 from graphrev.analysis import ops
 from graphrev.ir import TensorRef
-from graphrev.passes.reversible.surroundings import Surroundings
+from graphrev.recomputation.facts import Placed
 
 _REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
 
 
-def buffer_owner(around: Surroundings, tensor: TensorRef) -> str | None:
+def buffer_owner(around: Placed, tensor: TensorRef) -> str | None:
     """The reference variable whose buffer ``tensor`` shares, if any."""
     node = around.graph[tensor.node]
     while ops.is_aliasing(node.op) and node.inputs and tensor.index == 0:
@@ -30,14 +30,14 @@ def buffer_owner(around: Surroundings, tensor: TensorRef) -> str | None:
     return node.name if node.op in _REFERENCE_VARIABLES else None
 
 
-def later_updates(around: Surroundings, variable: str, last_sum: str) -> Iterator[str]:
+def later_updates(around: Placed, variable: str, last: str) -> Iterator[str]:
     """Ops that write ``variable`` in place and can only run in a step's backward pass.
 
     Args:
         variable: a reference variable.
-        last_sum: the chain's last sum; updates that stand before it belong to the forward pass.
+        last: the last node that is recomputed; updates before it belong to the forward pass.
     """
-    floor = around.position(last_sum)
+    floor = around.position(last)
     for reader in _reference_readers(around, variable):
         node = around.graph[reader]
         written = ops.mutates_ref_input(node.op)
@@ -47,7 +47,7 @@ def later_updates(around: Surroundings, variable: str, last_sum: str) -> Iterato
             yield reader
 
 
-def _reference_readers(around: Surroundings, variable: str) -> Iterable[str]:
+def _reference_readers(around: Placed, variable: str) -> Iterable[str]:
     """Readers of the variable, through ops that hand its reference on."""
     seen: dict[str, None] = {}
     pending = [variable]
@@ -60,7 +60,7 @@ def _reference_readers(around: Surroundings, variable: str) -> Iterable[str]:
     return seen
 
 
-def _refers_to(around: Surroundings, ref: TensorRef, variable: str) -> bool:
+def _refers_to(around: Placed, ref: TensorRef, variable: str) -> bool:
     while ref.node != variable:
         node = around.graph[ref.node]
         if ref.index != 0 or not ops.mutates_ref_input(node.op):
@@ -69,7 +69,7 @@ def _refers_to(around: Surroundings, ref: TensorRef, variable: str) -> bool:
     return True
 
 
-def _is_driven(around: Surroundings, name: str) -> bool:
+def _is_driven(around: Placed, name: str) -> bool:
     """Whether an update depends on more than constants and its own variable: on a gradient."""
     node = around.graph[name]
     return ops.is_optimizer_apply(node.op) or name in around.gradient_side
