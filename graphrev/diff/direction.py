@@ -1,8 +1,8 @@
 """Which nodes belong to the backward pass, told by structure.
 
 Backward are the ops that only gradient code makes (``ReluGrad``, ``Conv2DBackpropInput`` …, and
-what applies an optimizer), everything that depends on their results, and everything whose results
-only backward nodes read (the seed of the gradients, axes, recomputed values).
+what applies an optimizer), everything that depends on their results (or groups them), and
+everything whose results only backward nodes read (the seed, axes, recomputed values).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def backward_nodes(graph: Graph) -> frozenset[str]:
     }
     pending = list(found)
     while pending:
-        for reader in readers.get(pending.pop(), ()):
+        name = pending.pop()
+        grouped = (n for n in graph.control_readers.get(name, ()) if graph[n].op == "NoOp")
+        for reader in (*readers.get(name, ()), *grouped):
             if reader not in found:
                 found.add(reader)
                 pending.append(reader)

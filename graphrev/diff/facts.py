@@ -47,3 +47,13 @@ def predicted(
         return None
     named = tuple(name for name in targets if name in graph)
     return predict_memory(graph, named or training_targets(graph), feeds)
+
+
+def size_text(count: int) -> str:
+    """Bytes in the unit that suits them (powers of ten)."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return (
+                f"{count / size:.3g} {unit}" if count < 100 * size else f"{count / size:.0f} {unit}"
+            )
+    return f"{count} bytes"

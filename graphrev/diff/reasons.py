@@ -8,6 +8,7 @@ from graphrev.edits import (
     AddInput,
     AddNode,
     Cause,
+    DropInput,
     Edit,
     EditLog,
     RemoveNode,
@@ -79,6 +80,6 @@ def _note(edit: Edit, final: dict[str, _Record], removed: dict[str, _Record]) ->
         case RenameNode():
             record = final.pop(edit.old, None) or _Record(edit.old)
             final[edit.new] = record
-        case SetInput() | AddInput() | SetControls() | SetAttr():
+        case SetInput() | AddInput() | DropInput() | SetControls() | SetAttr():
             record = final.setdefault(edit.node, _Record(edit.node))
     record.causes[edit.cause] = None

@@ -61,7 +61,7 @@ def _has(graph: Graph, name: str) -> bool:
 
 
 def _all_nodes(graph: Graph) -> list[str]:
-    return list(reversed(graph.nodes))
+    return list(graph.nodes)[::-1]
 
 
 def _computed_nodes(graph: Graph) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from graphrev.diff.facts import size_text
 from graphrev.diff.graph_diff import (
     EntryChange,
     FieldChange,
@@ -59,7 +60,7 @@ def _head(diff: GraphDiff, paint: Paint) -> Iterator[str]:
         yield f"parameters: {before.parameters} -> {after.parameters}"
     if before.memory and after.memory:
         old, new = before.memory.peak_bytes, after.memory.peak_bytes
-        yield f"predicted peak of a step: {old / 1e6:.1f} MB -> {new / 1e6:.1f} MB"
+        yield f"predicted peak of a step: {size_text(old)} -> {size_text(new)}"
     ops = sorted({*before.ops, *after.ops})
     moved = [op for op in ops if before.ops.get(op, 0) != after.ops.get(op, 0)]
     moved.sort(key=lambda op: -abs(before.ops.get(op, 0) - after.ops.get(op, 0)))

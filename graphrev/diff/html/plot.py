@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphrev.analysis.liveness import MemoryProfile
+from graphrev.diff.facts import size_text
 from graphrev.diff.svg import escape
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 720, 240, 64, 26, 12
@@ -21,8 +22,8 @@ def memory_plot(before: MemoryProfile | None, after: MemoryProfile | None) -> st
         for kind, profile in (("before", before), ("after", after))
     )
     said = (
-        f"before: {_mb(before.peak_bytes)} at {before.peak_node}; "
-        f"after: {_mb(after.peak_bytes)} at {after.peak_node}"
+        f"before: {size_text(before.peak_bytes)} at {before.peak_node}; "
+        f"after: {size_text(after.peak_bytes)} at {after.peak_node}"
     )
     return (
         '<div class="plot"><h2>Memory of a step (predicted)</h2>'
@@ -59,15 +60,11 @@ def _grid(top: int) -> str:
     parts: list[str] = []
     for quarter in range(5):
         count = top * quarter / 4
-        y = _y(count, top)
+        y, label = _y(count, top), size_text(int(count))
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_mb(count)}</text>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
     parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 6}">first op</text>')
     parts.append(f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 6}" text-anchor="end">last op</text>')
     return "".join(parts)
-
-
-def _mb(count: float) -> str:
-    return f"{count / 1e6:.3g} MB" if count < 1e8 else f"{count / 1e6:.0f} MB"

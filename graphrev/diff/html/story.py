@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from graphrev.diff.facts import size_text
 from graphrev.diff.graph_diff import EntryChange, FunctionChange, GraphDiff
 from graphrev.diff.html.plot import memory_plot
 from graphrev.diff.svg import escape
@@ -67,16 +68,6 @@ def _cards(diff: GraphDiff) -> str:
 def _card(old: str, new: str, note: str) -> str:
     value = old if old == new else f"{old} → <b>{new}</b>"
     return f'<div class="card"><span class="value">{value}</span><span>{escape(note)}</span></div>'
-
-
-def size_text(count: int) -> str:
-    """Bytes in the unit that suits them (powers of ten)."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return (
-                f"{count / size:.3g} {unit}" if count < 100 * size else f"{count / size:.0f} {unit}"
-            )
-    return f"{count} bytes"
 
 
 def _step(step: Step) -> str:
