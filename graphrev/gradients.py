@@ -20,6 +20,7 @@ whatever is captured: what the copy does not recompute, ordinary backpropagation
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -41,11 +42,14 @@ from graphrev.replicas import (
 
 tf: Any = tensorflow
 _ops: Any = importlib.import_module("tensorflow.python.framework.ops")
+_record: Any = importlib.import_module("tensorflow.python.eager.record")
 _gradients: Any = importlib.import_module("tensorflow.python.ops.gradients_util")
 
 Recompute = Callable[[Sequence[Any]], tuple[list[Any], list[Any]]]
+Gradient = Callable[..., list[Any]]
 _SUMS = frozenset({"Add", "AddV2", "AddN", "Sub"})
 _RECOMPUTE = "_graphrev_recompute"
+_GRADIENT = "_graphrev_gradient"
 _NOTES = "_graphrev_rebuilt"
 
 
@@ -90,6 +94,7 @@ def defer(
     starts: Sequence[Any],
     name: str,
     recompute: Recompute | None = None,
+    gradient: Gradient | None = None,
 ) -> list[Any]:
     """Puts the deferred gradient behind a region of the default graph.
 
@@ -100,6 +105,8 @@ def defer(
         name: names the block in scopes.
         recompute: builds the region again from gated starts, instead of copying it; returns the
             outputs, and by capture the tensor to differentiate with respect to (or ``None``).
+        gradient: computes the gradients instead, called like :func:`region_gradient`. Neither of
+            the two survives saving: an imported graph copies the region.
 
     Returns:
         The tensors to use in place of ``outputs``.
@@ -112,10 +119,16 @@ def defer(
         REGION_ATTR: attr(list=numbers),
         BLOCK_ATTR: attr(s=name.encode()),
     }
-    with graph._attr_scope(attrs):
-        results = tf.identity_n([*outputs, *captures, *starts], name="recompute")
+    inputs = [*outputs, *captures, *starts]
+    with graph._attr_scope(attrs), _record.stop_recording():
+        results = tf.identity_n(inputs, name="recompute")
+    op = results[0].op
     if recompute is not None:
-        setattr(results[0].op, _RECOMPUTE, recompute)
+        setattr(op, _RECOMPUTE, recompute)
+    if gradient is not None:
+        setattr(op, _GRADIENT, gradient)
+    backward = functools.partial(region_gradient, op)
+    _record.record_operation(GRADIENT, results, inputs, backward)
     return list(results[: len(outputs)])
 
 
@@ -133,6 +146,9 @@ def region_gradient(op: Any, *grads: Any) -> list[Any]:
     incoming = list(grads[: len(region.outputs)])
     if all(grad is None for grad in incoming):
         return [None] * len(op.inputs)
+    own: Gradient | None = getattr(op, _GRADIENT, None)
+    if own is not None:
+        return own(op, *grads)
     return _Backward(region, incoming).run()
 
 
@@ -199,20 +215,21 @@ class _Backward:
             waits.extend(self._notes.triggers(origin(tensor)))
         if self._sum is not None:
             waits.append(self._notes.value(self._sum.y))
-        read = [*region.starts, *(t for t in region.captures if differentiable(t))]
-        devices: dict[str, list[Any]] = {}
-        for tensor in read:
-            devices.setdefault(tensor.op.device, []).append(tensor)
-        gated: dict[Any, Any] = {}
+        copied = [] if hasattr(region.op, _RECOMPUTE) else region.captures
+        read = [*region.starts, *copied]
+        gated: list[Any] = [None] * len(read)
+        devices: dict[str, list[int]] = {}
+        for place, tensor in enumerate(read):
+            if differentiable(tensor):
+                devices.setdefault(tensor.op.device, []).append(place)
         with self._graph.control_dependencies(self._local(waits)):
-            for device, tensors in devices.items():
-                values = [self._notes.value(origin(tensor), tensor) for tensor in tensors]
+            for device, places in devices.items():
+                values = [self._notes.value(origin(read[place]), read[place]) for place in places]
                 gate = add_op(self._graph, "IdentityN", values, "gate", device, region.block)
-                gated.update((key_of(t), out) for t, out in zip(tensors, gate.outputs))
-        return (
-            [gated[key_of(tensor)] for tensor in region.starts],
-            [gated.get(key_of(tensor)) for tensor in region.captures],
-        )
+                for place, output in zip(places, gate.outputs):
+                    gated[place] = output
+        starts = [tensor if gate is None else gate for tensor, gate in zip(region.starts, gated)]
+        return starts, gated[len(region.starts) :]
 
     def _local(self, values: Iterable[Any]) -> list[Any]:
         """The ops behind ``values`` that are of this very graph (not of a function around it)."""
@@ -224,7 +241,8 @@ class _Backward:
         region = self._region
         again: Recompute | None = getattr(region.op, _RECOMPUTE, None)
         if again is not None:
-            return again(gates)
+            outputs, sources = again(gates)
+            return outputs, [source if differentiable(source) else None for source in sources]
         known: dict[Any, Any] = {
             key_of(tensor): tensor if source is None else source
             for tensor, source in zip(region.captures, sources)

@@ -104,9 +104,7 @@ def key_of(tensor: Any) -> Any:
 def differentiable(tensor: Any) -> bool:
     """Whether a capture may receive a gradient."""
     dtype = tensor.dtype.base_dtype
-    if dtype.is_floating or dtype.is_complex:
-        return not ops.is_constant(tensor.op.type)
-    return dtype.name in ("resource", "variant")
+    return dtype.is_floating or dtype.is_complex or dtype.name in ("resource", "variant")
 
 
 def holds_reference(tensor: Any) -> bool:

@@ -2,9 +2,9 @@
 
 It is an ``IdentityN`` that stands between a region's outputs and their readers, and it reads
 ``[*outputs, *captures, *gated]``: the region's outputs, everything the region reads from outside
-(constants need not be listed), and last the tensors the region is computed from. The region is
-what lies between; no name is stored, so the node survives renaming and import under a prefix. Its
-attributes:
+(constants that take no gradient need not be listed), and last the tensors the region is computed
+from. The region is what lies between; no name is stored, so the node survives renaming and import
+under a prefix. Its attributes:
 
 * ``_gradient_op_type``: :data:`GRADIENT`, the gradient that ``import graphrev`` registers.
 * ``_graphrev_region``, list(int): the number of outputs, the number of gated inputs, and 1 where

@@ -15,21 +15,27 @@ if TYPE_CHECKING:
         restore_network_checkpoint,
         save_network_checkpoint,
     )
-    from graphrev.layers.rev_block import RevBlock, rev_block
+    from graphrev.layers.recompute_wrapper import AbstractRecomputeWrapper
+    from graphrev.layers.recomputing import recompute_grad
+    from graphrev.layers.reversible import RevBlock, rev_block
 
 _HOMES = {
+    "AbstractRecomputeWrapper": "graphrev.layers.recompute_wrapper",
     "Network": "graphrev.layers.network",
-    "RevBlock": "graphrev.layers.rev_block",
+    "RevBlock": "graphrev.layers.reversible",
     "Sequential": "graphrev.layers.network",
+    "recompute_grad": "graphrev.layers.recomputing",
     "restore_network_checkpoint": "graphrev.layers.network",
-    "rev_block": "graphrev.layers.rev_block",
+    "rev_block": "graphrev.layers.reversible",
     "save_network_checkpoint": "graphrev.layers.network",
 }
 
 __all__ = [
+    "AbstractRecomputeWrapper",
     "Network",
     "RevBlock",
     "Sequential",
+    "recompute_grad",
     "restore_network_checkpoint",
     "rev_block",
     "save_network_checkpoint",

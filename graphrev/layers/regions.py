@@ -2,35 +2,96 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
+
+import tensorflow
 
 from graphrev.analysis import ops
 from graphrev.gradients import Recompute, defer
 
+tf: Any = tensorflow.compat.v1
 _METADATA = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 
 
-def defer_copy(
+def defer_call(
     outputs: Sequence[Any],
+    read: Sequence[Any],
     starts: Sequence[Any],
-    since: int,
     name: str,
     recompute: Recompute | None = None,
 ) -> list[Any]:
-    """Makes what was built between ``starts`` and ``outputs`` recompute itself.
+    """Puts the deferred gradient behind what a call built; see :func:`graphrev.gradients.defer`.
 
-    Args:
-        outputs: tensors that a function returned.
-        starts: the tensors it was called with.
-        since: the graph's ``version`` before the call.
-        name: names the block in scopes.
-        recompute: see :func:`graphrev.gradients.defer`.
-
-    Returns:
-        The tensors to use in place of ``outputs``.
+    A call that returned nothing, or nothing that depends on anything, stays as it is.
     """
-    return defer(outputs, captures(outputs, starts, since), starts, name, recompute)
+    if not outputs or not (read or starts):
+        return list(outputs)
+    return defer(outputs, read, starts, name, recompute)
+
+
+def newest(graph: Any) -> int:
+    """The number (``op._id``) of the op made last; ops made from now on have greater ones."""
+    return int(graph.version) + _numbered_from()
+
+
+@functools.cache
+def _numbered_from() -> int:
+    """How far op numbers run ahead of ``Graph.version``, which counts the ops."""
+    graph = tensorflow.Graph()
+    with graph.as_default():
+        first: Any = tf.no_op()
+    return first._id - int(graph.version)
+
+
+def brought_in(tensor: Any) -> Any:
+    """``tensor``, read once in the branch, loop or function that is being built.
+
+    Whatever reads a tensor from outside of one reads another tensor that stands for it inside.
+    """
+    graph = tf.get_default_graph()
+    if tensor.graph is graph and graph._get_control_flow_context() is None:
+        return tensor
+    return tf.identity(tensor)
+
+
+def called_captures(outputs: Sequence[Any], starts: Sequence[Any], since: int) -> list[Any]:
+    """What a call reads from outside when everything it built is built again.
+
+    Variables are captured themselves, not what was read from them.
+    """
+    first = {_key(start) for start in starts}
+    found: dict[Any, Any] = {}
+    pending, seen = list(outputs), set[Any]()
+    while pending:
+        tensor = pending.pop()
+        key = _key(tensor)
+        if key in seen or key in first:
+            continue
+        seen.add(key)
+        source = _variable_behind(tensor)
+        if source is not None or tensor.op._id <= since:
+            found[_key(source if source is not None else tensor)] = (
+                tensor if source is None else source
+            )
+        else:
+            pending.extend(tensor.op.inputs)
+    unlisted = (tensor for _, tensor in sorted(found.items(), key=lambda item: item[0]))
+    return [tensor for tensor in unlisted if not _is_own(tensor.op, since)]
+
+
+def _variable_behind(tensor: Any) -> Any:
+    """The variable that ``tensor`` is, or is read from; ``None`` for anything else."""
+    while True:
+        if ops.is_variable(tensor.op.type):
+            return tensor
+        if tensor.dtype.name == "resource" and tensor.op.type == "Placeholder":
+            return tensor
+        reads = tensor.op.type in ("Identity", "ReadVariableOp", "Enter", "RefEnter")
+        if not reads or not tensor.op.inputs:
+            return None
+        tensor = tensor.op.inputs[0]
 
 
 def captures(outputs: Sequence[Any], starts: Sequence[Any], since: int) -> list[Any]:
@@ -47,7 +108,7 @@ def captures(outputs: Sequence[Any], starts: Sequence[Any], since: int) -> list[
             inside.add(op)
     found = [tensor for tensor in outputs if tensor.op not in inside]
     for op in sorted(inside, key=lambda op: op._id):
-        found.extend(t for t in op.inputs if t.op not in inside and t.op.type != "Const")
+        found.extend(t for t in op.inputs if t.op not in inside and not _is_own(t.op, since))
     unique = {_key(tensor): tensor for tensor in found if _key(tensor) not in first}
     return list(unique.values())
 
@@ -66,6 +127,11 @@ def _ancestors(outputs: Sequence[Any], first: set[Any], since: int) -> set[Any]:
                 seen.add(source)
                 pending.append(source)
     return seen
+
+
+def _is_own(op: Any, since: int) -> bool:
+    """Whether ``op`` is a constant that the call itself made; nobody differentiates by those."""
+    return op._id > since and op.type == "Const"
 
 
 def _is_source(op: Any) -> bool:

@@ -146,12 +146,18 @@ def _half(
 
 
 def _read_from_outside(around: Surroundings, half: Half, region: Region) -> Iterable[TensorRef]:
-    """The captures in graph order; constants are not listed, the gradient finds them."""
+    """The captures in graph order; constants without gradients are not listed, they are found."""
     found = set(region.captures)
     if half.h.node not in region.nodes and half.h != half.q:
         found.add(half.h)
-    listed = (ref for ref in found if not ops.is_constant(around.graph[ref.node].op))
+    listed = (ref for ref in found if not _is_plain_constant(around.graph[ref.node]))
     return sorted(listed, key=lambda ref: (around.position(ref.node), ref.index))
+
+
+def _is_plain_constant(node: Node) -> bool:
+    dtype = node.attrs.get("dtype")
+    floats = isinstance(dtype, DType) and (dtype.is_floating or dtype.is_complex)
+    return ops.is_constant(node.op) and not floats
 
 
 def _paired(item: Candidate) -> Candidate:

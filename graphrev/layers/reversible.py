@@ -8,6 +8,7 @@ forward pass.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
@@ -21,7 +22,7 @@ from graphrev.layers.errors import (
     LayerValueError,
 )
 from graphrev.layers.network.legacy import LegacyLayer
-from graphrev.layers.regions import defer_copy
+from graphrev.layers.regions import brought_in, captures, defer_call, newest
 
 tf: Any = tensorflow.compat.v1
 Branch: TypeAlias = Callable[..., Any]
@@ -31,9 +32,14 @@ CallT = TypeVar("CallT", bound=Callable[..., Any])
 
 
 def _as_it_stands(function: CallT) -> CallT:
-    """Keeps AutoGraph, which Keras runs ``call`` through, away from f and g."""
+    """Keeps AutoGraph, which Keras runs ``call`` through, away from f and g.
+
+    The signature is put back, because Keras passes ``training`` to whatever takes any keyword.
+    """
     convert: Any = tensorflow.autograph.experimental
-    return convert.do_not_convert(function)
+    wrapped = convert.do_not_convert(function)
+    wrapped.__signature__ = inspect.signature(function)
+    return wrapped
 
 
 class RevBlock(LegacyLayer):
@@ -113,6 +119,8 @@ class RevBlock(LegacyLayer):
                 "rev_block recomputes in a graph, and TensorFlow runs eagerly here. Call it inside "
                 "'with tf.Graph().as_default():' or a tf.function, or pass is_training=False."
             )
+        if deferred:
+            x1, x2 = brought_in(x1), brought_in(x2)
         f_side, g_side = _tensors(self.f_side_input), _tensors(self.g_side_input)
         for f, g in zip(self.f, self.g):
             x1 = self._half(x1, x2, f, f_side)
@@ -126,14 +134,14 @@ class RevBlock(LegacyLayer):
         """``p + branch(q)``, with the deferred gradient behind the branch."""
         if not self._use_efficient_backprop:
             return p + _call(branch, q, side)
-        since = tf.get_default_graph().version
+        since = newest(tf.get_default_graph())
         h = tf.convert_to_tensor(_call(branch, q, side), name="h")
         if h.dtype != p.dtype:
             raise LayerTypeError(
                 f"RevBlock '{self.name}': f and g must keep the type of their input; one of them "
                 f"returns {h.dtype.name} for {p.dtype.name}. Cast its result."
             )
-        h = defer_copy([h], [q], since, self.name)[0]
+        h = defer_call([h], captures([h], [q], since), [q], self.name)[0]
         y = p + h
         if y.shape != p.shape and not _maybe_same(y.shape, p.shape):
             raise LayerValueError(
