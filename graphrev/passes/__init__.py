@@ -5,11 +5,12 @@ from types import MappingProxyType
 from typing import Any
 
 from graphrev.passes.mask import Mask
+from graphrev.passes.recompute import Recompute
 from graphrev.passes.reversible import Reversible
 from graphrev.pipeline import Pass
 
 REGISTRY: Mapping[str, type[Pass[Any]]] = MappingProxyType(
-    {kind.name: kind for kind in (Reversible, Mask)}
+    {kind.name: kind for kind in (Reversible, Recompute, Mask)}
 )
 
-__all__ = ["REGISTRY", "Mask", "Reversible"]
+__all__ = ["REGISTRY", "Mask", "Recompute", "Reversible"]

@@ -1,0 +1,94 @@
+"""Carries a recompute plan out, edit by edit. Nothing is decided here.
+
+For each region, last first: a gate (an Identity that waits for the triggers) for every activation
+that enters, copies of the planned nodes that read the gates, and the backward readers re-pointed.
+The control edges hang on the gates alone: Grappler's dependency optimizer undoes them when they
+hang on every copy (memory-peers.md, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from graphrev.editor import GraphEditor
+from graphrev.ir import AttrValue, DType, Node, TensorRef
+from graphrev.ir.deferred import BLOCK_ATTR, CLONE_ATTR
+from graphrev.ir.marks import without_marks
+from graphrev.passes.recompute.plan import Gate, RecomputePlan, RegionPlan
+from graphrev.recomputation.stateless import add_seed, replace_by_twin, twin_node
+
+
+def apply_recompute(plan: RecomputePlan, editor: GraphEditor) -> None:
+    """Makes the edits of ``plan``."""
+    for region in sorted(plan.regions, key=lambda region: -region.rank):
+        _Writer(region, editor).write()
+
+
+class _Writer:
+    """Writes one region; remembers its gates and copies."""
+
+    def __init__(self, region: RegionPlan, editor: GraphEditor) -> None:
+        self._region = region
+        self._editor = editor
+        self._scope = f"{region.scope}/{region.name}/recompute"
+        self._gates: dict[TensorRef, TensorRef] = {}
+        self._copies: dict[str, str] = {}
+        self._twins = {replay.node: replay.twin for replay in region.replays}
+        self._seeds: dict[str, TensorRef] = {}
+
+    def write(self) -> None:
+        """Adds gates and copies and re-points the backward readers."""
+        region, editor = self._region, self._editor
+        with editor.because(region.name, "save the seed instead of the random tensor"):
+            for replay in region.replays:
+                self._seeds[replay.node] = add_seed(replay.node, editor)
+        with editor.because(region.name, "recompute the region from what enters it"):
+            for gate in region.gates:
+                self._gates[gate.tensor] = self._gate(gate, gate.tensor)
+            for name in region.clones:
+                self._copies[name] = self._copy(name)
+            for redirect in region.redirects:
+                ref = redirect.tensor
+                new = TensorRef(self._copies[ref.node], ref.index)
+                editor.redirect(ref, new, redirect.readers)
+        with editor.because(region.name, "update after the recomputation has read the old value"):
+            for guard in region.guards:
+                editor.add_controls(guard.mutator, (self._copies[name] for name in guard.clones))
+        with editor.because(region.name, "draw from the saved seed"):
+            for replay in region.replays:
+                replace_by_twin(replay.node, replay.twin, self._seeds[replay.node], editor)
+
+    def _gate(self, gate: Gate, value: TensorRef) -> TensorRef:
+        """An identity of ``value`` that waits for the triggers."""
+        node = Node(
+            name=self._editor.unique_name(f"{self._scope}/{gate.tensor.node}/gate"),
+            op="Identity",
+            inputs=(value,),
+            control_inputs=self._region.triggers,
+            device=gate.device,
+            attrs=self._attrs({"T": gate.dtype}),
+        )
+        return TensorRef(self._editor.add(node))
+
+    def _copy(self, name: str) -> str:
+        node = without_marks(self._editor[name])
+        if name in self._seeds:
+            seed = self._gate(Gate(TensorRef(name), DType.INT32, node.device), self._seeds[name])
+            node = twin_node(node, self._twins[name], seed)
+        attrs = {**node.attrs, **self._attrs({CLONE_ATTR: name.encode()})}
+        clone = node.evolve(
+            name=self._editor.unique_name(f"{self._scope}/{name}"),
+            inputs=tuple(self._copied(ref) for ref in node.inputs),
+            attrs=MappingProxyType(attrs),
+            extra=b"",
+        )
+        return self._editor.add(clone, origin=name)
+
+    def _copied(self, ref: TensorRef) -> TensorRef:
+        if ref in self._gates:
+            return self._gates[ref]
+        return TensorRef(self._copies[ref.node], ref.index) if ref.node in self._copies else ref
+
+    def _attrs(self, attrs: Mapping[str, AttrValue]) -> Mapping[str, AttrValue]:
+        return MappingProxyType({**attrs, BLOCK_ATTR: self._region.name.encode()})

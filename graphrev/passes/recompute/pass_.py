@@ -1,0 +1,114 @@
+"""The recompute pass: marked regions are computed again in the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from graphrev.analysis import ops
+from graphrev.analysis.frames import control_contexts
+from graphrev.analysis.shapes import infer_shapes
+from graphrev.editor import GraphEditor
+from graphrev.ir import Graph, TensorRef
+from graphrev.passes.recompute.apply import apply_recompute
+from graphrev.passes.recompute.ordering import without_cycles
+from graphrev.passes.recompute.plan import RecomputePlan, RegionPlan
+from graphrev.passes.recompute.planner import Planner
+from graphrev.passes.recompute.readers import backward_readers
+from graphrev.passes.recompute.regions import Region, marked_regions
+from graphrev.passes.recompute.triggers import with_triggers
+from graphrev.pipeline import Code, Pass, Rejection
+from graphrev.recomputation.facts import Facts
+
+
+@dataclass(frozen=True)
+class Recompute(Pass[RecomputePlan]):
+    """Computes regions marked by ``recompute_scope`` again in the backward pass.
+
+    What enters a region is kept, and so is what leaves it where another region starts from it. The
+    values between that gradients read are computed a second time, when the gradients of the next
+    region are done (Chen et al. 2016), so gradients are the very same bits.
+
+    Attributes:
+        random: ``save`` keeps the tensors random ops drew; ``stateless`` keeps their seeds.
+        fed: tensors ("name:0") that are fed by name; regions around them are left alone.
+        fetched: tensors that are fetched by name; they are alive anyway and are not recomputed.
+    """
+
+    name: ClassVar[str] = "recompute"
+
+    random: Literal["save", "stateless"] = "save"
+    fed: tuple[str, ...] = ()
+    fetched: tuple[str, ...] = ()
+
+    def analyze(self, graph: Graph) -> RecomputePlan:
+        """Finds the marked regions, plans each, and says why any is left alone."""
+        facts = Facts.of(graph)
+        replayed = self._replayed(graph)
+        regions = [region for region in marked_regions(facts, replayed) if region.nodes]
+        if not regions:
+            return RecomputePlan(())
+        fetched = _tensors(self.fetched)
+        plans, incoming, refused = self._plans(facts, regions, replayed, fetched)
+        plans, unheld = with_triggers(facts, plans, incoming)
+        plans, cyclic = without_cycles(facts, plans)
+        notes = _fetched(regions, fetched)
+        return RecomputePlan((*notes, *refused, *unheld, *cyclic), tuple(plans))
+
+    def apply(self, plan: RecomputePlan, editor: GraphEditor) -> None:
+        """Adds the recomputation of every planned region and re-points its backward readers."""
+        apply_recompute(plan, editor)
+
+    def _plans(
+        self,
+        facts: Facts,
+        regions: list[Region],
+        replayed: frozenset[str],
+        fetched: frozenset[TensorRef],
+    ) -> tuple[list[RegionPlan], list[tuple[str, ...]], list[Rejection]]:
+        planner = Planner(
+            facts,
+            infer_shapes(facts.graph, skip=facts.gradient_side),
+            control_contexts(facts.graph),
+            _tensors(self.fed),
+            replayed,
+            self.random == "stateless",
+        )
+        plans: list[RegionPlan] = []
+        incoming: list[tuple[str, ...]] = []
+        refused: list[Rejection] = []
+        for region, readers in zip(regions, backward_readers(facts, regions, fetched)):
+            outcome = planner.plan(region, readers)
+            if isinstance(outcome, Rejection):
+                refused.append(outcome)
+            else:
+                plans.append(outcome)
+                incoming.append(readers.incoming)
+        return plans, incoming, refused
+
+    def _replayed(self, graph: Graph) -> frozenset[str]:
+        if self.random == "save":
+            return frozenset()
+        return frozenset(
+            name for name, node in graph.nodes.items() if ops.stateless_twin(node.op) is not None
+        )
+
+
+def _fetched(regions: Iterable[Region], fetched: frozenset[TensorRef]) -> list[Rejection]:
+    found: list[Rejection] = []
+    for region in regions:
+        inside = set(region.nodes)
+        for ref in sorted(fetched, key=str):
+            if ref.node in inside:
+                reason = f"'{ref}' of region '{region.name}' is fetched, so it is kept as it is."
+                found.append(Rejection(Code.FETCHED, reason, (ref.node,)))
+    return found
+
+
+def _tensors(names: Iterable[str]) -> frozenset[TensorRef]:
+    parts = (name.rpartition(":") for name in names)
+    return frozenset(
+        TensorRef(head, int(tail)) if head and tail.isdigit() else TensorRef(head + colon + tail)
+        for head, colon, tail in parts
+    )

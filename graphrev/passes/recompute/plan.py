@@ -1,0 +1,122 @@
+"""What the recompute pass will do, in full: ``apply`` only carries it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from graphrev.errors import printable
+from graphrev.ir import DType, TensorRef
+from graphrev.pipeline import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """An activation that enters the region: its type, and the device its gate is put on."""
+
+    tensor: TensorRef
+    dtype: DType
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """``readers`` are to read the recomputed value of ``tensor``."""
+
+    tensor: TensorRef
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """``mutator`` writes a reference variable in place: it must wait for ``clones``."""
+
+    mutator: str
+    clones: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A random op that is replaced by its stateless twin, and its twin's op type."""
+
+    node: str
+    twin: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegionPlan:
+    """How one region is computed again.
+
+    Attributes:
+        name: the region's name.
+        scope: the name scope of what is added.
+        rank: the place of the region's last node; a later region ranks higher.
+        clones: nodes to copy, in topological order.
+        gates: the activations that the copies start from.
+        triggers: nodes that must have run before the copies may start.
+        redirects: backward readers of values inside the region.
+        guards: in-place updates that must wait for copies that still read the old value.
+        replays: random ops to make stateless.
+        freed_bytes: activation bytes no longer kept for the backward pass, where shapes are known.
+    """
+
+    name: str
+    scope: str
+    rank: int
+    clones: tuple[str, ...]
+    gates: tuple[Gate, ...]
+    triggers: tuple[str, ...]
+    redirects: tuple[Redirect, ...]
+    guards: tuple[Guard, ...]
+    replays: tuple[Replay, ...]
+    freed_bytes: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The region as plain data."""
+        return {
+            "name": self.name,
+            "scope": self.scope,
+            "kept": [str(gate.tensor) for gate in self.gates],
+            "recomputed_nodes": len(self.clones),
+            "recomputed_tensors": [str(redirect.tensor) for redirect in self.redirects],
+            "triggers": list(self.triggers),
+            "guarded_updates": sorted({guard.mutator for guard in self.guards}),
+            "stateless_random_ops": [replay.node for replay in self.replays],
+            "freed_bytes": self.freed_bytes,
+        }
+
+
+@dataclass(frozen=True)
+class RecomputePlan(Plan):
+    """Regions to compute again, and why each other one is left alone."""
+
+    regions: tuple[RegionPlan, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no region is rewritten."""
+        return not self.regions
+
+    def summary(self) -> str:
+        """One line for people."""
+        clones = sum(len(region.clones) for region in self.regions)
+        return (
+            f"{len(self.regions)} regions, {clones} nodes recomputed, "
+            f"{len(self.rejections)} left alone"
+        )
+
+    def describe(self) -> tuple[str, ...]:
+        """One line per region."""
+        return tuple(_region_line(region) for region in self.regions)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        return {"regions": [region.to_json() for region in self.regions]}
+
+
+def _region_line(region: RegionPlan) -> str:
+    kept = ", ".join(printable(str(gate.tensor)) for gate in region.gates[:4])
+    more = f" and {len(region.gates) - 4} more" if len(region.gates) > 4 else ""
+    freed = "" if region.freed_bytes is None else f", frees {region.freed_bytes / 1e6:.1f} MB"
+    name = printable(region.name)
+    return f"region {name}: {len(region.clones)} nodes recomputed from {kept}{more}{freed}"

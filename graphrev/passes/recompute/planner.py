@@ -1,0 +1,161 @@
+"""Turns a region with its backward readers into a plan, or into the reason against one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from graphrev.analysis import ops
+from graphrev.analysis.frames import Context
+from graphrev.analysis.shapes import Shapes
+from graphrev.ir import Node, TensorRef
+from graphrev.ir.marks import is_opted_out
+from graphrev.passes.recompute.plan import Gate, Guard, Redirect, RegionPlan, Replay
+from graphrev.passes.recompute.readers import Readers, Use
+from graphrev.passes.recompute.regions import Region
+from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.facts import Facts
+from graphrev.recomputation.guards import buffer_owner, later_updates
+from graphrev.recomputation.scopes import common_scope
+
+
+@dataclass(frozen=True, eq=False)
+class Planner:
+    """Plans regions one by one; triggers are added when all are planned.
+
+    Attributes:
+        contexts: the while loop or branch of each node that lies in one.
+        fed: tensors that users feed by name.
+        replayed: random ops that are made stateless and drawn again.
+        replay_random: whether random tensors must not be kept.
+    """
+
+    facts: Facts
+    shapes: Shapes
+    contexts: Mapping[str, Context]
+    fed: frozenset[TensorRef]
+    replayed: frozenset[str]
+    replay_random: bool
+
+    def plan(self, region: Region, readers: Readers) -> RegionPlan | Rejection:
+        """How ``region`` is computed again, without its triggers."""
+        if not self.facts.recomputed.isdisjoint(region.nodes):
+            reason = f"Region '{region.name}' is recomputed already."
+            return Rejection(Code.ALREADY_REWRITTEN, reason, region.nodes[:4])
+        clones = self._closure(region, {use.tensor.node for use in readers.uses})
+        if not clones:
+            reason = f"Region '{region.name}': no backward pass reads a value of it."
+            return Rejection(Code.NO_BACKWARD_READERS, reason, region.members[:4])
+        objection = next(self._objections(region, clones, readers.uses), None)
+        if objection is not None:
+            return objection
+        gates = self._gates(region, clones)
+        if isinstance(gates, Rejection):
+            return gates
+        return RegionPlan(
+            name=region.name,
+            scope=common_scope(use.reader for use in readers.uses),
+            rank=self.facts.position(region.nodes[-1]),
+            clones=clones,
+            gates=gates,
+            triggers=(),
+            redirects=_redirects(readers.uses),
+            guards=tuple(self._guards(region, clones)),
+            replays=tuple(self._replays(clones)),
+            freed_bytes=self._bytes(dict.fromkeys(use.tensor for use in readers.uses)),
+        )
+
+    def _closure(self, region: Region, roots: set[str]) -> tuple[str, ...]:
+        """The region's nodes that ``roots`` are computed from, in topological order."""
+        needed: set[str] = set()
+        for name in reversed(region.nodes):
+            if name in roots or name in needed:
+                needed.add(name)
+                refs = self.facts.graph[name].inputs
+                needed.update(ref.node for ref in refs if ref not in region.entering)
+        return tuple(name for name in region.nodes if name in needed)
+
+    def _gates(self, region: Region, clones: Iterable[str]) -> tuple[Gate, ...] | Rejection:
+        graph, gates = self.facts.graph, dict[TensorRef, Gate]()
+        for name in clones:
+            for ref in graph[name].inputs:
+                if ref not in region.entering or ref in gates:
+                    continue
+                source = graph[ref.node]
+                dtype = ops.output_dtype(source, ref.index)
+                if dtype is None:
+                    reason = f"The type of '{ref}', which enters '{region.name}', is not known."
+                    return Rejection(Code.UNKNOWN_OP, reason, (ref.node, name))
+                gates[ref] = Gate(ref, dtype.base, source.device)
+        return tuple(gates.values())
+
+    def _replays(self, clones: Iterable[str]) -> Iterator[Replay]:
+        for name in clones:
+            twin = ops.stateless_twin(self.facts.graph[name].op)
+            if name in self.replayed and twin is not None:
+                yield Replay(name, twin)
+
+    def _guards(self, region: Region, clones: Iterable[str]) -> Iterator[Guard]:
+        holders: dict[str, dict[str, None]] = defaultdict(dict)
+        updates: dict[str, tuple[str, ...]] = {}
+        last = region.nodes[-1]
+        for name in clones:
+            for ref in self.facts.graph[name].inputs:
+                owner = buffer_owner(self.facts, ref)
+                if owner is None:
+                    continue
+                if owner not in updates:
+                    updates[owner] = tuple(later_updates(self.facts, owner, last))
+                for mutator in updates[owner]:
+                    holders[mutator][name] = None
+        for mutator, readers in holders.items():
+            yield Guard(mutator, tuple(readers))
+
+    def _bytes(self, tensors: Iterable[TensorRef]) -> int | None:
+        sizes = [self.shapes.bytes(ref) for ref in tensors]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def _objections(
+        self, region: Region, clones: Iterable[str], uses: Iterable[Use]
+    ) -> Iterator[Rejection]:
+        about = f"of region '{region.name}'"
+        for name in (*region.members, *(use.reader for use in uses)):
+            if name in self.contexts:
+                place = " > ".join(self.contexts[name])
+                reason = f"'{name}' {about} lies in control flow ({place})."
+                yield Rejection(Code.CROSSES_FRAME, reason, (name,))
+        for name in clones:
+            node = self.facts.graph[name]
+            if is_opted_out(node):
+                reason = f"'{name}' {about} was built under no_rewrite()."
+                yield Rejection(Code.OPTED_OUT, reason, (name,))
+            if ops.is_placeholder(node.op) or any(ref.node == name for ref in self.fed):
+                yield Rejection(Code.FED, f"'{name}' {about} may be fed by name.", (name,))
+            yield from self._must_not_run_twice(node, about)
+        if self.replay_random:
+            yield from self._cannot_be_replayed(region, about)
+
+    def _must_not_run_twice(self, node: Node, about: str) -> Iterator[Rejection]:
+        if node.name in self.replayed or not ops.is_stateful(node.op):
+            return
+        if ops.lookup(node.op) is None:
+            reason = f"'{node.name}' {about} is a '{node.op}', which this version does not know."
+            yield Rejection(Code.UNKNOWN_OP, reason, (node.name,))
+        else:
+            reason = f"'{node.name}' {about} is a '{node.op}', which has state or side effects."
+            yield Rejection(Code.STATEFUL_OP, reason, (node.name,))
+
+    def _cannot_be_replayed(self, region: Region, about: str) -> Iterator[Rejection]:
+        for name in region.members:
+            op = self.facts.graph[name].op
+            if ops.is_random(op) and ops.stateless_twin(op) is None:
+                reason = f"'{name}' {about} is a '{op}', which has no stateless twin."
+                yield Rejection(Code.RANDOM_OP, reason, (name,))
+
+
+def _redirects(uses: Iterable[Use]) -> tuple[Redirect, ...]:
+    readers: dict[TensorRef, dict[str, None]] = defaultdict(dict)
+    for use in uses:
+        readers[use.tensor][use.reader] = None
+    return tuple(Redirect(tensor, tuple(names)) for tensor, names in readers.items())
