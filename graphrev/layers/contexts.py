@@ -44,7 +44,7 @@ def variables_of(variables: Sequence[Any]) -> list[Any]:
     loop = _loop(graph._get_control_flow_context())
     found: list[Any] = []
     for variable in variables:
-        tensor = _handle(variable)
+        tensor = handle_of(variable)
         if tensor.graph is not graph and hasattr(graph, "capture"):
             tensor = graph.capture(tensor)
         if loop is not None and _loop(tensor.op._get_control_flow_context()) is not loop:
@@ -53,7 +53,8 @@ def variables_of(variables: Sequence[Any]) -> list[Any]:
     return found
 
 
-def _handle(variable: Any) -> Any:
+def handle_of(variable: Any) -> Any:
+    """The tensor that holds a variable: its handle or reference; a tensor stands for itself."""
     if tensorflow.is_tensor(variable) and not hasattr(variable, "handle"):
         return variable
     return variable.handle if hasattr(variable, "handle") else variable._ref()

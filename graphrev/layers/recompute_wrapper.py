@@ -16,9 +16,10 @@ from typing import Any
 import tensorflow
 
 from graphrev.gradients import defer
-from graphrev.layers.contexts import in_function_loop, in_this_context, variables_of
+from graphrev.layers.contexts import handle_of, in_function_loop, in_this_context, variables_of
 from graphrev.layers.errors import LayerRuntimeError, LayerValueError
 from graphrev.layers.regions import called_captures, newest
+from graphrev.replicas import key_of
 
 tf: Any = tensorflow.compat.v1
 nest: Any = tensorflow.nest
@@ -33,7 +34,7 @@ class AbstractRecomputeWrapper(ABC):
     """
 
     CtrlFlowWarnedOnce = False
-    _side_gradients: dict[int, Any] | None = None
+    _side_gradients: dict[Any, Any] | None = None
 
     @abstractmethod
     def call(self, *args: Any, **kwargs: Any) -> Any:
@@ -142,7 +143,7 @@ class AbstractRecomputeWrapper(ABC):
         first, last = len(held), len(held) + len(handles)
         if self._side_gradients is not None:
             for value, grad in zip(side.values(), grads[last:]):
-                _accumulate(self._side_gradients, id(value), grad)
+                _accumulate(self._side_gradients, key_of(value), grad)
         return output, grads[:first], grads[first:last], grads[last:]
 
     def _get_clean_grad_scope(self, graph: Any) -> str:
@@ -176,10 +177,10 @@ class AbstractRecomputeWrapper(ABC):
         return in_function_loop(graph)
 
     @contextmanager
-    def _as_it_was(self, state: dict[str, Any]) -> Generator[dict[int, Any]]:
+    def _as_it_was(self, state: dict[str, Any]) -> Generator[dict[Any, Any]]:
         """The instance as it was after one of its calls, collecting side inputs' gradients."""
         attributes: Any = self.__dict__
-        found: dict[int, Any] = {}
+        found: dict[Any, Any] = {}
         now: dict[str, Any] = dict(attributes)
         _replace(attributes, {**state, "_side_gradients": found})
         try:
@@ -218,7 +219,7 @@ class _Backward:
             grad_xs, rev_xs, grad_vars = _unpacked(layer, answer)
             for start, value in zip(starts, nest.flatten(rev_xs)):
                 layer._set_recomputed_tensor(start, value)
-        grad_captures = [side.get(id(capture)) for capture in self._captures]
+        grad_captures = [side.get(key_of(capture)) for capture in self._captures]
         for place, grad in zip(self._places, grad_vars):
             grad_captures[place] = grad
         return [*(None for _ in range(count)), *grad_captures, *nest.flatten(grad_xs)]
@@ -249,8 +250,10 @@ def _trainable_variables(captures: Sequence[Any]) -> dict[int, Any]:
     known: dict[Any, Any] = {}
     for source in (graph, outermost):
         for variable in source.get_collection("variables"):
-            known[id(getattr(variable, "handle", variable._ref()))] = variable
-    found = {place: known.get(id(_outermost(capture))) for place, capture in enumerate(captures)}
+            known[key_of(handle_of(variable))] = variable
+    found = {
+        place: known.get(key_of(_outermost(capture))) for place, capture in enumerate(captures)
+    }
     return {place: v for place, v in found.items() if v is not None and v.trainable}
 
 
@@ -268,6 +271,6 @@ def _absolute_scope(scope: str) -> Any:
     return tf.get_default_graph().name_scope(scope or None)
 
 
-def _accumulate(found: dict[int, Any], key: int, grad: Any) -> None:
+def _accumulate(found: dict[Any, Any], key: Any, grad: Any) -> None:
     if grad is not None:
         found[key] = grad if found.get(key) is None else tf.add_n([found[key], grad])
