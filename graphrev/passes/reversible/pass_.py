@@ -83,12 +83,12 @@ class Reversible(Pass[ReversiblePlan]):
         regions, misses = self._regions(around, found.pairs, replayed)
         whole = [p for p in found.pairs if all(half in regions for half in p.halves)]
         chains, overlaps = join(around, whole)
-        candidates = [_candidate(chain, regions) for chain in chains]
+        candidates, done = _unfinished(around, [_candidate(chain, regions) for chain in chains])
         later: list[Candidate] = []
         if self.forward == "defer":
             candidates, later = undifferentiated(around, candidates)
         plans: list[BlockPlan] = []
-        rejections = [*found.near_misses, *misses, *overlaps]
+        rejections = [*found.near_misses, *misses, *overlaps, *done]
         work = [*self._trimmed(around, candidates), *((item, None) for item in later)]
         for item, readers in work:
             outcome, notes = self._plan(around, item, readers, replayed)
@@ -187,7 +187,7 @@ class Reversible(Pass[ReversiblePlan]):
             return plan_deferred(around, item, saved, replayed), notes
         plan = Planner(around, item, readers, saved, replayed).plan()
         if all(half.is_idle for half in plan.halves):
-            return _idle(around, item), notes
+            return _idle(item), notes
         return plan, notes
 
     def _anchor_every(self, dtype: DType, chain: Chain) -> int | None:
@@ -232,11 +232,23 @@ def _already(half: Half) -> Rejection:
     return Rejection(Code.ALREADY_REWRITTEN, reason, (half.y.node, half.h.node))
 
 
-def _idle(around: Surroundings, item: Candidate) -> Rejection:
-    chain, copied = item.chain, item.forward
-    if not around.recomputed.isdisjoint(copied):
-        reason = f"Block '{chain.name}' is recomputed already."
-        return Rejection(Code.ALREADY_REWRITTEN, reason, chain.nodes)
+def _unfinished(
+    around: Surroundings, candidates: Sequence[Candidate]
+) -> tuple[list[Candidate], list[Rejection]]:
+    """The chains that no earlier run has rewritten, and a rejection for each other one."""
+    left: list[Candidate] = []
+    done: list[Rejection] = []
+    for item in candidates:
+        if around.recomputed.isdisjoint(item.forward):
+            left.append(item)
+        else:
+            reason = f"Block '{item.chain.name}' is recomputed already."
+            done.append(Rejection(Code.ALREADY_REWRITTEN, reason, item.chain.nodes))
+    return left, done
+
+
+def _idle(item: Candidate) -> Rejection:
+    chain = item.chain
     reason = f"Block '{chain.name}': no backward pass reads a value that would be recomputed."
     return Rejection(Code.NO_BACKWARD_READERS, reason, chain.nodes)
 

@@ -69,13 +69,14 @@ class Surroundings:
         return ref
 
     def aliases(self, tensor: TensorRef) -> Iterator[TensorRef]:
-        """``tensor`` and every identity of it, identities of identities included."""
+        """``tensor`` and every identity of it, of identities too; not what the pass added."""
         pending = [tensor]
         while pending:
             ref = pending.pop()
             yield ref
             for reader in self.graph.readers_of(ref):
-                if self.graph[reader].op == _ALIAS_OP:
+                node = self.graph[reader]
+                if node.op == _ALIAS_OP and BLOCK_ATTR not in node.attrs:
                     pending.append(TensorRef(reader))
 
     @cached_property
