@@ -18,6 +18,7 @@ from graphrev.edits import (
     AddInput,
     AddNode,
     Cause,
+    DropInput,
     Edit,
     EditLog,
     RemoveNode,
@@ -159,6 +160,12 @@ class GraphEditor:
         self._nodes[name] = node.evolve(inputs=(*node.inputs, new))
         self._log.append(AddInput(name, new, self._cause))
         self._added_readers.setdefault(new.node, {})[name] = None
+
+    def drop_input(self, name: str) -> None:
+        """Takes the last data input of node ``name`` away."""
+        node = self[name]
+        self._nodes[name] = node.evolve(inputs=node.inputs[:-1])
+        self._log.append(DropInput(name, node.inputs[-1], self._cause))
 
     def redirect(self, old: TensorRef, new: TensorRef, readers: Iterable[str]) -> int:
         """Makes every one of ``readers`` read ``new`` where it read ``old``; returns how often."""
@@ -346,6 +353,8 @@ def _replay_one(editor: GraphEditor, edit: Edit) -> None:
             editor.set_input(edit.node, edit.position, edit.new)
         case AddInput():
             editor.add_input(edit.node, edit.new)
+        case DropInput():
+            editor.drop_input(edit.node)
         case SetControls():
             editor.set_controls(edit.node, edit.new)
         case SetAttr():

@@ -61,6 +61,15 @@ class AddInput:
 
 
 @dataclass(frozen=True, slots=True)
+class DropInput:
+    """``node`` no longer reads ``old``, its last data input."""
+
+    node: str
+    old: TensorRef
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
 class SetControls:
     """The control inputs of ``node`` were changed from ``old`` to ``new``."""
 
@@ -91,7 +100,7 @@ class RenameNode:
 
 
 Edit: TypeAlias = Union[
-    AddNode, RemoveNode, SetInput, AddInput, SetControls, SetAttr, RenameNode
+    AddNode, RemoveNode, SetInput, AddInput, DropInput, SetControls, SetAttr, RenameNode
 ]
 EditLog: TypeAlias = tuple[Edit, ...]
 

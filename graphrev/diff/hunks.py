@@ -22,6 +22,8 @@ _CONTEXT = 24
 """Unchanged nodes in a hunk at most."""
 _TRIGGERS = 4
 """Nodes waited for that a node brings along at most."""
+_FEW = 5
+"""Changes in a hunk up to which what reads a changed node is shown."""
 _BUSY = 16
 """A node that more nodes read (a constant, a learning rate) brings none of them along."""
 
@@ -157,15 +159,19 @@ class _Surroundings:
         found: dict[str, None] = {}
         frontier = list(changes)
         nodes = [(c.before, c.after) for c in frontier]
+        moved = [(c.before, c.after) for c in frontier if c.status is not Status.CHANGED]
+        # What reads a node that merely reads something else is not news, unless there is room.
+        read = nodes if len(nodes) <= _FEW else moved
         if distance > 0:
             origins = (c.clone_of for c in frontier if c.clone_of is not None)
             found.update((name, None) for name in origins if self._is_context(name))
         for _ in range(distance):
-            near = list(dict.fromkeys([*self._sources(nodes), *self._readers(nodes)]))
+            near = list(dict.fromkeys([*self._sources(nodes), *self._readers(read)]))
             near = [name for name in near if name not in found and self._is_context(name)]
             near = near[: max(0, _CONTEXT - len(found))]
             found.update((name, None) for name in near)
             nodes = [(self._before.nodes.get(name), self._after.nodes.get(name)) for name in near]
+            read = nodes
         kept = list(found)[:_CONTEXT]
         return tuple(sorted(kept, key=lambda name: self._places.get(name, 0)))
 

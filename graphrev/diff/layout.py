@@ -15,7 +15,7 @@ from itertools import pairwise
 WIDTH, HEIGHT = 148, 36
 GAP, ROW_GAP, BAND_GAP = 14, 34, 36
 _BEND = 8
-_ROW = 4
+_ROW = 3
 """Nodes side by side at most, in each band."""
 _LONGEST = 12
 """Edges over more rows run straight, without bend points."""
@@ -154,10 +154,23 @@ class _Sheet:
             for lane in lanes if sweep % 2 == 0 else reversed(lanes):
                 self._pack(lane, x, [self._wanted(node, x) for node in lane])
         for band in (0, 1):
-            least = min((x[i] for i in range(len(x)) if self._band[i] == band), default=0.0)
-            for i in range(len(x)):
-                x[i] -= least if self._band[i] == band else 0.0
+            own = [lane for lane in lanes if lane and self._band[lane[0]] == band]
+            self._squeeze(own, x)
         return x
+
+    def _squeeze(self, lanes: list[list[int]], x: list[float]) -> None:
+        """Moves a band's nodes into the width its fullest row needs, keeping their order."""
+        room = max((sum(self._width(i) + GAP for i in lane) - GAP for lane in lanes), default=0)
+        least = min((x[lane[0]] for lane in lanes), default=0.0)
+        for lane in lanes:
+            end = 0.0
+            for node in lane:
+                x[node] = max(x[node] - least, end)
+                end = x[node] + self._width(node) + GAP
+            limit = float(room)
+            for node in reversed(lane):
+                x[node] = min(x[node], limit - self._width(node))
+                limit = x[node] - GAP
 
     def _wanted(self, node: int, x: list[float]) -> float:
         """Where the node would stand straight over and under its neighbours of the same band."""

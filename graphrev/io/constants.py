@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from graphrev.io import wire
 from graphrev.io.attr_values import encode_shape
+from graphrev.io.tensors import to_numpy
 from graphrev.ir import DType, Shape, TensorValue
 
 _DTYPE, _SHAPE, _CONTENT, _STRING = 1, 2, 4, 8
@@ -83,3 +84,25 @@ def string_values(value: TensorValue) -> tuple[bytes, ...]:
     if found and len(found) < count:
         found.extend([found[-1]] * (count - len(found)))
     return tuple(found)
+
+
+def truncated(value: TensorValue, count: int) -> TensorValue:
+    """The first ``count`` elements of a one-dimensional string constant."""
+    return strings(string_values(value)[:count])
+
+
+def is_mask(value: TensorValue) -> bool:
+    """Whether a floating-point constant holds zeros and ones only."""
+    array = to_numpy(value)
+    return bool(((array == 0) | (array == 1)).all())
+
+
+def product(left: TensorValue, right: TensorValue) -> TensorValue:
+    """The elementwise product of two constants of one shape and type, as the op ``Mul`` gives.
+
+    Raises:
+        ValueError: shapes or types differ.
+    """
+    if left.shape != right.shape or left.dtype is not right.dtype:
+        raise ValueError("constants of two shapes or types cannot be multiplied element by element")
+    return _content(left.dtype, left.shape, (to_numpy(left) * to_numpy(right)).tobytes())

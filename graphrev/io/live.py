@@ -19,6 +19,7 @@ from typing import Any
 from graphrev.edits import (
     AddInput,
     AddNode,
+    DropInput,
     Edit,
     EditLog,
     RemoveNode,
@@ -109,10 +110,10 @@ def replay_on(tf_graph: Any, edits: EditLog) -> None:
 
 def _refuse_impossible(edits: Iterable[Edit]) -> None:
     for edit in edits:
-        if isinstance(edit, AddInput):
+        if isinstance(edit, AddInput | DropInput):
             raise LiveGraphError(
-                f"'{printable(edit.node)}' cannot be given another input in a live graph. Create "
-                "the tf.train.Saver after rewriting, or save the graph and rewrite the file."
+                f"'{printable(edit.node)}' cannot be given more or fewer inputs in a live graph. "
+                "Create the tf.train.Saver after rewriting, or save the graph and rewrite the file."
             )
         if isinstance(edit, RemoveNode | RenameNode):
             name = edit.node.name if isinstance(edit, RemoveNode) else edit.old

@@ -14,6 +14,7 @@ And what passes record on the nodes they add:
 
 * ``_graphrev_mask``, string: the kernel that the node's mask belongs to (empty: all of them).
 * ``_graphrev_role``, string: what the node is to the mask (``mask``, ``masked_weight`` …).
+* ``_graphrev_replaces``, string: the tensor ("name:0") that the node's readers read before.
 * ``_graphrev_collections``, list(string): the collections of a MetaGraphDef it is to be listed in.
 """
 
@@ -23,7 +24,7 @@ import re
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from graphrev.ir.node import Node
+from graphrev.ir.node import Node, TensorRef
 
 PAIR_ATTR = "_graphrev_pair"
 RECOMPUTE_ATTR = "_graphrev_recompute"
@@ -31,6 +32,7 @@ NO_REWRITE_ATTR = "_graphrev_no_rewrite"
 PRUNABLE_ATTR = "_graphrev_prunable"
 KERNEL_ATTR = "_graphrev_mask"
 ROLE_ATTR = "_graphrev_role"
+REPLACES_ATTR = "_graphrev_replaces"
 COLLECTIONS_ATTR = "_graphrev_collections"
 ROLES = ("x1", "x2", "y1", "y2")
 _MARKS = (PAIR_ATTR, RECOMPUTE_ATTR, NO_REWRITE_ATTR)
@@ -95,6 +97,20 @@ def kernel_of(node: Node) -> str | None:
     """The kernel whose mask the node serves; ``None`` for a node that no mask pass added."""
     kernel = node.attrs.get(KERNEL_ATTR)
     return kernel.decode("utf-8", "replace") if isinstance(kernel, bytes) else None
+
+
+def replaced_by(node: Node, index: int = 0) -> TensorRef | None:
+    """The tensor that the readers of the node's output ``index`` read before the pass.
+
+    A copied view stands for its original output by output, everything else for the one tensor.
+    """
+    stored = node.attrs.get(REPLACES_ATTR)
+    if not isinstance(stored, bytes):
+        return None
+    name, colon, first = stored.decode("utf-8", "replace").rpartition(":")
+    if not colon or not first.isdigit():
+        return None
+    return TensorRef(name, index if role_of(node) == "view" else int(first))
 
 
 def collections_of(node: Node) -> tuple[str, ...]:

@@ -7,10 +7,11 @@ from typing import Any
 from graphrev.passes.mask import Mask
 from graphrev.passes.recompute import Recompute
 from graphrev.passes.reversible import Reversible
+from graphrev.passes.strip_masks import StripMasks
 from graphrev.pipeline import Pass
 
 REGISTRY: Mapping[str, type[Pass[Any]]] = MappingProxyType(
-    {kind.name: kind for kind in (Reversible, Recompute, Mask)}
+    {kind.name: kind for kind in (Reversible, Recompute, Mask, StripMasks)}
 )
 
-__all__ = ["REGISTRY", "Mask", "Recompute", "Reversible"]
+__all__ = ["REGISTRY", "Mask", "Recompute", "Reversible", "StripMasks"]

@@ -42,6 +42,7 @@ class Code(str, Enum):
     NOT_SELECTED = "not_selected"
     NOT_TRAINED = "not_trained"
     GRADIENT_UNCLEAR = "gradient_unclear"
+    MASK_ALTERED = "mask_altered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.GRADIENT_UNCLEAR: Explanation(
         "The graph holds gradients, and which of them belongs to this kernel cannot be proven.",
         "Mask the graph before it is differentiated, or exclude the kernel.",
+    ),
+    Code.MASK_ALTERED: Explanation(
+        "Something reads the mask or the raw kernel in a way that stripping would change.",
+        "Remove that reader, or extract the subgraph of the outputs first.",
     ),
 }
 

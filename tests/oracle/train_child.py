@@ -10,8 +10,8 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np  # noqa: E402
-import tensorflow as _tensorflow  # noqa: E402
+import numpy as np
+import tensorflow as _tensorflow
 
 tf = _tensorflow.compat.v1
 BATCH = 8

@@ -55,6 +55,7 @@ function buildTree() {
   tree.append(top);
   top.firstChild.tabIndex = 0;
   unfold(top, root, true);
+  if (root.kids.length === 1) top.lastChild.querySelector(".twist").click();
 }
 function branch(item) {
   while (item.kids.length === 1 && String(item.kids[0].counts) === String(item.counts) && item.path)
@@ -138,7 +139,7 @@ function fill(found) {
   if (body.firstChild) return;
   const hunk = data.hunks[found.dataset.hunk], [width, height] = size(hunk);
   const room = body.clientWidth / 2 || 600;
-  const scale = Math.max(Math.min(1, room / width), 0.62);
+  const scale = Math.max(Math.min(1, room / width), 0.58);
   const panes = [1, 2].map((side) => {
     const svg = draw("svg", { class: "gd", viewBox: `0 0 ${width} ${height}`, width: width * scale, height: height * scale,
       role: "img", "aria-label": side === 1 ? "before" : "after" }, pane(hunk, side));
@@ -222,13 +223,14 @@ function light(event, on) {
 function tell(number, place) {
   const hunk = data.hunks[number], box = hunk.n[place];
   const [name, op, status, , backward, , , line, fields, why, origin, old] = box;
-  const rows = [["op", op], ["status", status === "same" ? "unchanged" : status], ["pass", backward ? "backward" : "forward"]];
+  const rows = [["op", op], ["status", status === "same" ? "unchanged" : status], ["direction", backward ? "backward" : "forward"]];
   if (old) rows.push(["was", old]);
   if (origin) rows.push(["copy of", origin]);
   for (const cause of why || []) rows.push(["why", cause]);
-  for (const [from, to, kind] of hunk.e) {
+  for (const [from, to, kind, sides] of hunk.e) {
     const label = ["reads", "waits for", ""][kind];
-    if (to === place && label) rows.push([label, hunk.n[from][0]]);
+    const since = ["", " (before)", " (after)", ""][sides];
+    if (to === place && label) rows.push([label + since, hunk.n[from][0]]);
     if (from === place && kind === 1) rows.push(["triggers", hunk.n[to][0]]);
     if (from === place && kind === 2) rows.push(["copied as", hunk.n[to][0]]);
   }

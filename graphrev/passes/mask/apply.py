@@ -96,6 +96,7 @@ def _multiply(
         (mask.value, value),
         {"T": kernel.dtype},
         role="masked_weight",
+        replaces=value,
         collections=("masked_weights",),
     )
 
@@ -141,7 +142,7 @@ def _lead_in(
                 attrs,
                 waits=node.control_inputs,
                 role="led-in",
-                place=None,
+                replaces=read,
             )
         value = TensorRef(done[name].node, index)
     return value
@@ -170,6 +171,7 @@ def _rewire(editor: GraphEditor, writer: Writer, value: TensorRef, found: Sequen
             view.attrs,
             waits=view.control_inputs,
             role="view",
+            replaces=TensorRef(view.name),
         )
         for index, inner in rewire.copied:
             _rewire(editor, writer, TensorRef(copy.node, index), inner)
@@ -190,7 +192,14 @@ def _mask_gradients(
             if gradient.tensor in editor[name].inputs
         ]
         dtype = _float_of(editor, mask, kernel.dtype)
-        masked = writer.add("Mul", "masked", (gradient.tensor, mask), {"T": dtype}, role="gradient")
+        masked = writer.add(
+            "Mul",
+            "masked",
+            (gradient.tensor, mask),
+            {"T": dtype},
+            role="gradient",
+            replaces=gradient.tensor,
+        )
         editor.redirect(gradient.tensor, masked, readers)
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
 from graphrev.ir import AttrValue, DType, Node, TensorRef, TensorValue
-from graphrev.ir.marks import COLLECTIONS_ATTR, KERNEL_ATTR, ROLE_ATTR
+from graphrev.ir.marks import COLLECTIONS_ATTR, KERNEL_ATTR, REPLACES_ATTR, ROLE_ATTR
 
 
 @dataclass
@@ -49,11 +49,14 @@ class Writer:
         role: str = "",
         collections: Iterable[str] = (),
         place: str | None = None,
+        replaces: TensorRef | None = None,
     ) -> TensorRef:
         """Adds a node and returns its first output."""
         marks: dict[str, AttrValue] = {KERNEL_ATTR: self.kernel.encode()}
         if role:
             marks[ROLE_ATTR] = role.encode()
+        if replaces is not None:
+            marks[REPLACES_ATTR] = str(replaces).encode()
         listed = tuple(item.encode() for item in collections)
         if listed:
             marks[COLLECTIONS_ATTR] = listed

@@ -134,7 +134,7 @@ class SaverWriter:
             self._editor.set_attr(source, "value", longer)
             return
         writer = Writer(self._editor, f"{name}/", device=self._editor[source].device)
-        self._editor.set_input(name, position, writer.constant(longer, "masked"))
+        self._editor.set_input(name, position, writer.constant(longer, "names", "saver"))
 
     def _assign(
         self, value: TensorRef, variable: AddedVariable, dtype: DType, is_resource: bool

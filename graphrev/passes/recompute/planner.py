@@ -43,6 +43,12 @@ class Planner:
         if not self.facts.recomputed.isdisjoint(region.nodes):
             reason = f"Region '{region.name}' is recomputed already."
             return Rejection(Code.ALREADY_REWRITTEN, reason, region.nodes[:4])
+        readers_ = (use.reader for use in readers.uses)
+        for name in (*region.members, *readers_):
+            if name in self.contexts:
+                place = " > ".join(self.contexts[name])
+                reason = f"'{name}' of region '{region.name}' lies in control flow ({place})."
+                return Rejection(Code.CROSSES_FRAME, reason, (name,))
         clones = self._closure(region, {use.tensor.node for use in readers.uses})
         if not clones:
             reason = f"Region '{region.name}': no backward pass reads a value of it."
@@ -120,11 +126,6 @@ class Planner:
         self, region: Region, clones: Iterable[str], uses: Iterable[Use]
     ) -> Iterator[Rejection]:
         about = f"of region '{region.name}'"
-        for name in (*region.members, *(use.reader for use in uses)):
-            if name in self.contexts:
-                place = " > ".join(self.contexts[name])
-                reason = f"'{name}' {about} lies in control flow ({place})."
-                yield Rejection(Code.CROSSES_FRAME, reason, (name,))
         for name in clones:
             node = self.facts.graph[name]
             if is_opted_out(node):
