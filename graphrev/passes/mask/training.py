@@ -35,7 +35,8 @@ def plan_update(
     step = step or _step(graph, behind)
     node = graph[end]
     counts_itself = node.op in _ADVANCES and _handle_source(graph, node) == step.name
-    waits = (*node.control_inputs, *(() if counts_itself else (r.node for r in node.inputs)))
+    # TensorFlow leaves a control edge away that an input of the op has already.
+    waits = (*node.control_inputs, *(r.node for r in node.inputs))
     return _update(schedule, step, tuple(dict.fromkeys(waits)), end, counts_itself)
 
 
