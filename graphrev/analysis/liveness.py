@@ -95,13 +95,15 @@ def _runs_inline(op: str) -> bool:
 
 
 def _needed(graph: Graph, fetches: Iterable[str], fed: frozenset[str]) -> set[str]:
-    needed = {name for name in fetches if name in graph}
+    nodes = graph.nodes
+    needed = {name for name in fetches if name in nodes}
     pending = list(needed)
     while pending:
-        node = graph[pending.pop()]
+        node = nodes[pending.pop()]
         if node.name in fed:
             continue
-        for source in (*(ref.node for ref in node.inputs), *node.control_inputs):
+        sources = [ref.node for ref in node.inputs]
+        for source in (*sources, *node.control_inputs):
             if source not in needed:
                 needed.add(source)
                 pending.append(source)
@@ -128,6 +130,8 @@ class _Player:
     timeline: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     unknown: list[TensorRef] = field(default_factory=list[TensorRef])
     sizes: dict[TensorRef, int | None] = field(default_factory=dict[TensorRef, "int | None"])
+    reads: dict[TensorRef, int] = field(default_factory=dict[TensorRef, int])
+    """How often the step reads each tensor."""
 
     def play(self) -> MemoryProfile:
         """Runs every needed node in the executor's order."""
@@ -165,14 +169,17 @@ class _Player:
                 if source in self.needed
                 and self.graph[source].op not in ("NextIteration", "RefNextIteration")
             ]
+            for ref in node.inputs:
+                self.reads[ref] = self.reads.get(ref, 0) + 1
             waiting[name] = len(sources)
             for source in sources:
                 followers.setdefault(source, []).append(name)
         return waiting, followers
 
     def _schedule(self, ready: list[str], inline: deque[str], pool: list[str]) -> None:
-        expensive = [name for name in ready if self._is_expensive(name)]
-        inline.extend(name for name in ready if name not in expensive)
+        expensive: list[str] = []
+        for name in ready:
+            (expensive if self._is_expensive(name) else inline).append(name)
         if expensive and not inline:
             inline.append(expensive.pop())
         pool.extend(expensive)
@@ -181,8 +188,10 @@ class _Player:
         node = self.graph[name]
         if _runs_inline(node.op):
             return False
-        refs = (TensorRef(name), *node.inputs)
-        return any((self._bytes(ref) or 0) > _EXPENSIVE_BYTES for ref in refs)
+        for ref in (TensorRef(name), *node.inputs):
+            if (self._bytes(ref) or 0) > _EXPENSIVE_BYTES:
+                return True
+        return False
 
     def _bytes(self, ref: TensorRef) -> int | None:
         """What the tensor takes, worked out once: every reader asks again."""
@@ -213,11 +222,7 @@ class _Player:
 
     def _allocate(self, node: Node, index: int) -> None:
         ref = TensorRef(node.name, index)
-        readers = sum(
-            self.graph[name].inputs.count(ref)
-            for name in self.graph.readers.get(node.name, ())
-            if name in self.needed
-        )
+        readers = self.reads.get(ref, 0)
         shared = self._shared_buffer(node, index)
         if shared is not None:
             shared.readers += readers
@@ -233,9 +238,10 @@ class _Player:
         if ops.is_placeholder(node.op):
             return 0
         size = self._bytes(ref)
-        dtype = self.shapes.dtype(ref)
-        if size is None and dtype is not None and dtype.byte_size is not None:
-            self.unknown.append(ref)
+        if size is None:
+            dtype = self.shapes.dtype(ref)
+            if dtype is not None and dtype.byte_size is not None:
+                self.unknown.append(ref)
         return size or 0
 
     def _shared_buffer(self, node: Node, index: int) -> _Buffer | None:

@@ -284,6 +284,9 @@ def output_dtype(node: Node, index: int) -> DType | None:
     facts = lookup(node.op)
     if facts is None:
         return None
+    first = facts.outputs[0] if facts.outputs else None
+    if index == 0 and first is not None and not (first.list_attr or first.number_attr):
+        return _dtype(first, facts, node)
     for position, dtype in enumerate(_output_dtypes(facts, node)):
         if position == index:
             return dtype

@@ -52,8 +52,11 @@ class Shapes:
 
     def bytes(self, ref: TensorRef) -> int | None:
         """Bytes the tensor takes; ``None`` where they depend on something unknown."""
+        dims = self.dims(ref)
+        if dims is None:
+            return None
         dtype = self.dtype(ref)
-        return sizes.number_of_bytes(self.dims(ref), dtype.byte_size if dtype else None)
+        return sizes.number_of_bytes(dims, dtype.byte_size if dtype else None)
 
 
 def infer_shapes(

@@ -64,12 +64,12 @@ class DType(IntEnum):
     @property
     def is_ref(self) -> bool:
         """Whether a tensor of this type is a reference to a variable's buffer."""
-        return self.value > REF_OFFSET
+        return self > REF_OFFSET
 
     @property
     def base(self) -> DType:
         """The type without its reference."""
-        return DType(self.value - REF_OFFSET) if self.is_ref else self
+        return DType(self - REF_OFFSET) if self > REF_OFFSET else self
 
     @property
     def is_floating(self) -> bool:
