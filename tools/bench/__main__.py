@@ -1,7 +1,8 @@
 """Prints the benchmark tables.
 
 Usage: python -m tools.bench [memory|cost] [--layers 8,32,128] [--processes 5]
-       [--sizes 1000,10000,100000,1000000] [--no-grappler] [--inter-op N] [--json FILE]
+       [--sizes 1000,10000,100000,1000000] [--no-grappler] [--inter-op N] [--steps N]
+       [--json FILE]
 """
 
 from __future__ import annotations
@@ -25,11 +26,16 @@ def main() -> None:
     parser.add_argument("--sizes", default="1000,10000,100000,1000000")
     parser.add_argument("--no-grappler", action="store_true")
     parser.add_argument("--inter-op", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     found: dict[str, Any] = {}
     if args.what in ("memory", "all"):
-        options = {"grappler": not args.no_grappler, "inter_op": args.inter_op}
+        options = {
+            "grappler": not args.no_grappler,
+            "inter_op": args.inter_op,
+            "steps": args.steps,
+        }
         found["memory"] = _memory(_numbers(args.layers), args.processes, options)
     if args.what in ("cost", "all"):
         found["cost"] = _cost(_numbers(args.sizes))

@@ -1,9 +1,8 @@
 """One measurement in a process of its own; runs under TensorFlow 1.15 (Python 3.7) and 2.x.
 
-Usage: python child.py '{"arm": "plain", "blocks": 16, ...}'; prints one line of JSON.
-
-Arms: ``build`` writes the plain training graph; ``run`` measures a graph file; ``plain``, ``live``,
-``recompute_grad`` and ``rev_block`` build a net in this process and measure it.
+Usage: python child.py JOB; prints one line of JSON. ``{"build": ARM, "blocks": N, "path": FILE}``
+builds a training graph (``plain``, ``live``, ``recompute_grad``, ``rev_block``) and writes it;
+``{"path": FILE, …}`` measures the training step of a file.
 """
 
 import json
@@ -110,33 +109,64 @@ def build(arm, blocks):
     return [grad.name for grad, _ in pairs]
 
 
-def measure(graph, gradients, job):
-    """Runs the step; returns peak bytes, convolution calls, the step's time, the gradients."""
-    config = tf.ConfigProto(inter_op_parallelism_threads=job.get("inter_op", 1))
-    config.graph_options.rewrite_options.disable_meta_optimizer = not job.get("grappler", True)
-    draw = np.random.RandomState(0)
-    shape = [int(d) for d in graph.get_tensor_by_name("x:0").shape]
-    feeds = {
-        "x:0": draw.randn(*shape).astype("float32"),
-        "label:0": draw.randint(0, 10, [shape[0]]),
-    }
-    with tf.Session(graph=graph, config=config) as session:
-        session.run("init")
-        values = session.run(gradients, feeds) if job.get("gradients") else []
-        session.run("train", feeds)
+class Step:
+    """The training step of one graph in a session of its own."""
+
+    def __init__(self, graph, job):
+        config = tf.ConfigProto(inter_op_parallelism_threads=job.get("inter_op", 1))
+        config.graph_options.rewrite_options.disable_meta_optimizer = not job.get("grappler", True)
+        draw = np.random.RandomState(0)
+        shape = [int(d) for d in graph.get_tensor_by_name("x:0").shape]
+        self.feeds = {
+            "x:0": draw.randn(*shape).astype("float32"),
+            "label:0": draw.randint(0, 10, [shape[0]]),
+        }
+        self.session = tf.Session(graph=graph, config=config)
+        self.session.run("init")
+        self.times = []
+
+    def gradients(self, names):
+        """The values of the gradients, before any step."""
+        return self.session.run(names, self.feeds)
+
+    def trace(self):
+        """What the second step allocates and runs."""
+        self.session.run("train", self.feeds)
         metadata = tf.RunMetadata()
         options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
-        session.run("train", feeds, options=options, run_metadata=metadata)
-        times = []
-        for _ in range(job.get("steps", 3)):
-            start = time.time()
-            session.run("train", feeds)
-            times.append(time.time() - start)
-    if values:
-        np.savez(job["gradients"], *values)
-    result = {"peak": peak(metadata), "convolutions": convolutions(metadata), "time": min(times)}
+        self.session.run("train", self.feeds, options=options, run_metadata=metadata)
+        return metadata
+
+    def run(self):
+        """One step on the clock."""
+        start = time.time()
+        self.session.run("train", self.feeds)
+        self.times.append(time.time() - start)
+
+
+def measure(graph, gradients, job):
+    """Peak bytes, convolution calls and time of the step; saves the gradients where asked.
+
+    ``job["beside"]`` is a second graph file: its steps take turns with the graph's, so that a
+    noisy machine slows both; ``time_ratio`` is how much longer the graph's fastest step took.
+    """
+    step = Step(graph, job)
+    if job.get("gradients"):
+        np.savez(job["gradients"], *step.gradients(gradients))
+    metadata = step.trace()
+    result = {"peak": peak(metadata), "convolutions": convolutions(metadata)}
     if job.get("timeline"):
         result["timeline"] = timeline(metadata, job["timeline"])
+    racers = [step]
+    if job.get("beside"):
+        racers.append(Step(load(job["beside"]), job))
+        racers[1].run()
+        racers[1].times.clear()
+    for _ in range(job.get("steps", 3)):
+        for racer in racers:
+            racer.run()
+    result["time"] = min(step.times)
+    result["time_ratio"] = min(step.times) / min(racers[-1].times)
     return result
 
 
@@ -183,38 +213,35 @@ def convolutions(metadata):
     return counts
 
 
-def run_file(job):
-    """Measures a GraphDef file."""
+def load(path):
+    """The graph of a GraphDef file."""
     graph = tf.Graph()
     definition = tf.GraphDef()
-    with open(job["path"], "rb") as source:
+    with open(path, "rb") as source:
         definition.ParseFromString(source.read())
     with graph.as_default():
         tf.import_graph_def(definition, name="")
-    return measure(graph, job.get("names", []), job)
+    return graph
+
+
+def write(job):
+    """Builds an arm's training graph and writes it to a file."""
+    graph = tf.Graph()
+    with graph.as_default():
+        names = build(job["build"], job["blocks"])
+        if job["build"] == "live":
+            import graphrev
+
+            graphrev.rewrite(graph, "reversible{detect=structural}")
+    with open(job["path"], "wb") as out:
+        out.write(graph.as_graph_def().SerializeToString())
+    return {"names": names}
 
 
 def main(job):
     """Does one job."""
     tf.disable_eager_execution()
-    if job["arm"] == "run":
-        result = run_file(job)
-    else:
-        graph = tf.Graph()
-        with graph.as_default():
-            start = time.time()
-            names = build(job["arm"], job["blocks"])
-            if job["arm"] == "live":
-                import graphrev
-
-                graphrev.rewrite(graph, "reversible{detect=structural}")
-            built = time.time() - start
-        result = {"names": names, "build_time": built}
-        if job["arm"] == "build":
-            with open(job["path"], "wb") as out:
-                out.write(graph.as_graph_def().SerializeToString())
-        else:
-            result.update(measure(graph, names, job))
+    result = write(job) if "build" in job else measure(load(job["path"]), job.get("names", []), job)
     result["tensorflow"] = tf.__version__
     print(json.dumps(result))
 

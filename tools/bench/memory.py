@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,25 +38,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Arm:
-    """How an arm is measured: the Python that runs it, and what its child does."""
+    """How an arm is measured: the Python that builds and runs it, and what it builds."""
 
     name: str
     python: str
-    kind: str
+    build: str
     rewritten: bool = False
 
 
 def arms(oracle: Path | None) -> Iterator[Arm]:
     """The arms in the table's order; the plain arm of each TensorFlow comes first."""
     here = sys.executable
-    yield Arm("plain", here, "file")
-    yield Arm("graphrev offline", here, "file", rewritten=True)
+    yield Arm("plain", here, "plain")
+    yield Arm("graphrev offline", here, "plain", rewritten=True)
     yield Arm("graphrev live", here, "live")
     yield Arm("tf.recompute_grad", here, "recompute_grad")
     if oracle is not None:
         old = str(oracle)
-        yield Arm("plain", old, "file")
-        yield Arm("graphrev offline", old, "file", rewritten=True)
+        yield Arm("plain", old, "plain")
+        yield Arm("graphrev offline", old, "plain", rewritten=True)
         yield Arm("contrib rev_block", old, "rev_block")
 
 
@@ -100,20 +101,23 @@ class _Depth:
         self._folder = folder
         self._say = say
         self._options = options
-        self._plain: dict[str, tuple[float, int, Path]] = {}
+        self._plain: dict[str, tuple[int, Path, Path]] = {}
 
     def row(self, arm: Arm) -> Row:
         """Measures one arm."""
         self._say(f"{self._layers} layers: {arm.name}")
         try:
-            results, gradients = self._results(arm)
+            graph, job = self._build(arm)
+            gradients = graph.with_suffix(".npz")
+            known = self._plain.get(arm.python)
+            beside = {"beside": str(known[1])} if known is not None else {}
+            job.update({"gradients": str(gradients), **beside})
+            results = [run_child(arm.python, job) for _ in range(self._processes)]
         except RuntimeError as error:
             return Row(arm.name, "", self._layers, (0, 0), 0, 0, 0, None, str(error)[:80])
-        time = min(result["time"] for result in results)
         calls = sum(results[0]["convolutions"].values())
-        plain_time, plain_calls, plain_gradients = self._plain.setdefault(
-            arm.python, (time, calls, gradients)
-        )
+        if known is None:
+            known = self._plain[arm.python] = (calls, graph, gradients)
         peaks = [result["peak"] / 1e6 for result in results]
         return Row(
             arm.name,
@@ -121,27 +125,19 @@ class _Depth:
             self._layers,
             (min(peaks), max(peaks)),
             calls,
-            calls / plain_calls,
-            time / plain_time,
-            gradient_error(plain_gradients, gradients),
+            calls / known[0],
+            statistics.median(result["time_ratio"] for result in results),
+            gradient_error(known[2], gradients),
         )
 
-    def _results(self, arm: Arm) -> tuple[list[dict[str, Any]], Path]:
-        job: dict[str, Any] = {"arm": arm.kind, "blocks": self._blocks, **self._options}
-        if arm.kind == "file":
-            job.update(self._file(arm))
-        gradients = self._folder / f"{arm.name}-{Path(arm.python).parts[-3]}.npz"
-        job["gradients"] = str(gradients)
-        return [run_child(arm.python, job) for _ in range(self._processes)], gradients
-
-    def _file(self, arm: Arm) -> dict[str, Any]:
-        """Builds the graph with the arm's own TensorFlow; rewrites it here."""
-        path = self._folder / f"plain-{Path(arm.python).parts[-3]}.pb"
-        job = {"arm": "build", "blocks": self._blocks, "path": str(path)}
+    def _build(self, arm: Arm) -> tuple[Path, dict[str, Any]]:
+        """Builds the arm's graph with its own TensorFlow, rewrites it here; how to measure it."""
+        path = self._folder / f"{arm.build}-{Path(arm.python).parts[-3]}.pb"
+        job = {"build": arm.build, "blocks": self._blocks, "path": str(path)}
         names = run_child(arm.python, job)["names"]
         if arm.rewritten:
             path = rewritten(path)
-        return {"arm": "run", "path": str(path), "names": names}
+        return path, {"path": str(path), "names": names, **self._options}
 
 
 def rewritten(path: Path) -> Path:
