@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from graphrev.passes.clean_scopes import CleanScopes
 from graphrev.passes.mask import Mask
 from graphrev.passes.recompute import Recompute
 from graphrev.passes.reversible import Reversible
@@ -11,7 +12,7 @@ from graphrev.passes.strip_masks import StripMasks
 from graphrev.pipeline import Pass
 
 REGISTRY: Mapping[str, type[Pass[Any]]] = MappingProxyType(
-    {kind.name: kind for kind in (Reversible, Recompute, Mask, StripMasks)}
+    {kind.name: kind for kind in (Reversible, Recompute, Mask, StripMasks, CleanScopes)}
 )
 
-__all__ = ["REGISTRY", "Mask", "Recompute", "Reversible", "StripMasks"]
+__all__ = ["REGISTRY", "CleanScopes", "Mask", "Recompute", "Reversible", "StripMasks"]
