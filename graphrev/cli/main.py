@@ -20,8 +20,10 @@ COMMANDS = {
     "inspect": "what would be rewritten, what not and why, the predicted peak",
     "rewrite": "rewrite a graph",
     "verify": "run two graphs and compare them",
+    "checkpoint": "checkpoints of a masked graph: dense, masked, how sparse",
     "show": "print a graph in the text notation",
     "diff": "what differs between two graphs",
+    "view": "show one or two graphs in Model Explorer (needs graphrev[view])",
     "git-config": "let git compare graphs as graphs",
     "reduce": "shrink a graph for which a command fails",
 }

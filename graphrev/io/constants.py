@@ -74,6 +74,14 @@ def strings(values: Iterable[bytes]) -> TensorValue:
     return TensorValue(DType.STRING, shape, head + body)
 
 
+def string(value: bytes) -> TensorValue:
+    """A string scalar."""
+    head = wire.number_field(_DTYPE, DType.STRING) + wire.bytes_field(
+        _SHAPE, encode_shape(Shape(()))
+    )
+    return TensorValue(DType.STRING, Shape(()), head + wire.bytes_field(_STRING, value))
+
+
 def string_values(value: TensorValue) -> tuple[bytes, ...]:
     """The elements of a string constant; a single stored element stands for all of them."""
     found = [wire.chunk(v) for number, _, v in wire.fields(value.raw) if number == _STRING]

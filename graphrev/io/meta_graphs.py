@@ -12,9 +12,11 @@ from typing import Any
 from graphrev.edits import AddNode, EditLog, RemoveNode, RenameNode, final_names
 from graphrev.io import wire
 from graphrev.io.contexts import Changes
+from graphrev.io.listings import listed
 from graphrev.io.op_defs import op_definition
 from graphrev.io.protos import light
 from graphrev.io.references import updated_fields
+from graphrev.ir import Graph
 
 INPUTS, OUTPUTS = 1, 2
 """Fields of a SignatureDef."""
@@ -89,15 +91,16 @@ class Envelope:
                 )
         return ()
 
-    def after(self, edits: EditLog) -> Envelope:
-        """The envelope made true for the graph that ``edits`` led to."""
+    def after(self, edits: EditLog, graph: Graph) -> Envelope:
+        """The envelope made true for ``graph``, which ``edits`` led to."""
         added = [edit for edit in edits if isinstance(edit, AddNode)]
         envelope = self._with_ops(dict.fromkeys(edit.node.op for edit in added))
         copies = tuple((edit.origin, edit.node.name) for edit in added if edit.origin is not None)
         changes = Changes(copies, final_names(edits), _removed(edits))
         if changes:
             envelope = replace(envelope, fields=updated_fields(envelope.fields, changes))
-        return envelope
+        fields = listed(envelope.fields, graph, edits)
+        return envelope if fields is envelope.fields else replace(envelope, fields=fields)
 
     def _with_ops(self, ops: Iterable[str]) -> Envelope:
         """``stripped_op_list`` with the definitions of ``ops`` that it lacks, in its order."""

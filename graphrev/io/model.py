@@ -75,5 +75,5 @@ class Model:
         """
         if graph is self.graph:
             return self
-        envelope = self.envelope and self.envelope.after(edits)
+        envelope = self.envelope and self.envelope.after(edits, graph)
         return replace(self, graph=graph, envelope=envelope)

@@ -18,7 +18,7 @@ from graphrev.io.protos import light
 
 _SAVER, _COLLECTION, _SIGNATURE = 3, 4, 5
 _SAVERS = "savers"
-_VARIABLES = frozenset(
+VARIABLES = frozenset(
     "variables trainable_variables local_variables model_variables moving_average_variables "
     "global_step concatenated_variables".split()
 )
@@ -85,7 +85,7 @@ def _serialized(collection: str, listed: list[bytes], changes: Changes) -> list[
     try:
         if layout is not None:
             return [updated_context(raw, layout, changes) for raw in listed]
-        if collection in _VARIABLES:
+        if collection in VARIABLES:
             return [_variable(raw, changes) for raw in listed if _is_kept(raw, changes)]
     except wire.WireError as error:
         raise InvalidInputError(

@@ -16,6 +16,8 @@ And what passes record on the nodes they add:
 * ``_graphrev_role``, string: what the node is to the mask (``mask``, ``masked_weight`` …).
 * ``_graphrev_replaces``, string: the tensor ("name:0") that the node's readers read before.
 * ``_graphrev_collections``, list(string): the collections of a MetaGraphDef it is to be listed in.
+* ``_graphrev_zeros``, int: on a mask, the number of zeros it has when its schedule has ended.
+* ``_graphrev_end``, int: on the step of the last update, the step its schedule ends at.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ KERNEL_ATTR = "_graphrev_mask"
 ROLE_ATTR = "_graphrev_role"
 REPLACES_ATTR = "_graphrev_replaces"
 COLLECTIONS_ATTR = "_graphrev_collections"
+ZEROS_ATTR = "_graphrev_zeros"
+END_ATTR = "_graphrev_end"
 ROLES = ("x1", "x2", "y1", "y2")
 _MARKS = (PAIR_ATTR, RECOMPUTE_ATTR, NO_REWRITE_ATTR)
 _INDEX = re.compile("[0-9]{1,9}")

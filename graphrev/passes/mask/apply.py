@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
 from graphrev.ir import DType, TensorRef
-from graphrev.ir.marks import COLLECTIONS_ATTR
+from graphrev.ir.marks import COLLECTIONS_ATTR, ZEROS_ATTR
 from graphrev.passes.mask.nodes import AddedVariable, Writer, add_variable
 from graphrev.passes.mask.plan import GradientMask, KernelPlan, MaskPlan, ReadPlan, SaverPlan
+from graphrev.passes.mask.restoring import add_restore
 from graphrev.passes.mask.rewiring import Rewire
 from graphrev.passes.mask.roles import JOINS
-from graphrev.passes.mask.saving import SaverWriter
+from graphrev.passes.mask.saving import Saved, extend_save
 from graphrev.passes.mask.updating import add_update
 
 _VARIABLES = ("variables", "model_variables")
@@ -50,7 +51,7 @@ def apply_masks(plan: MaskPlan, editor: GraphEditor) -> None:
             step = add_update(editor, plan.update, pairs)
     with editor.because("saver", "save, restore and initialize the masks with their kernels"):
         for saver in plan.savers:
-            SaverWriter(editor, saver).extend(_saved(saver, done, step))
+            _extend(editor, saver, _saved(saver, done, step))
         _initialize(editor, plan, done, step)
 
 
@@ -63,6 +64,7 @@ def _mask(editor: GraphEditor, kernel: KernelPlan) -> _Masked:
         is_resource=kernel.is_resource,
         role="mask",
         collections=(*_VARIABLES, "masks"),
+        records={ZEROS_ATTR: kernel.zeros},
     )
     threshold = add_variable(
         writer,
@@ -244,23 +246,27 @@ def _through(
     return TensorRef(done[key].node, view.index)
 
 
-def _saved(
-    saver: SaverPlan, done: dict[str, _Masked], step: AddedVariable | None
-) -> list[tuple[str, bytes, AddedVariable, DType, bool]]:
+def _saved(saver: SaverPlan, done: dict[str, _Masked], step: AddedVariable | None) -> list[Saved]:
     slices = dict(saver.slices)
-    added: list[tuple[str, bytes, AddedVariable, DType, bool]] = []
+    added: list[Saved] = []
     for name in saver.kernels:
         item = done[name]
-        kernel, mask, threshold = item.plan, item.mask, item.threshold
         part = slices.get(name, b"")
-        key = mask.variable
+        key = item.mask.variable
         if part:
-            key = key.removesuffix(kernel.part)
-        added.append((key, part, mask, kernel.dtype, kernel.is_resource))
-        added.append((threshold.variable, b"", threshold, kernel.dtype, kernel.is_resource))
-    if step is not None:
-        added.append((step.variable, b"", step, DType.INT64, False))
+            key = key.removesuffix(item.plan.part)
+        added.append(Saved(key, part, item.mask))
+        added.append(Saved(item.threshold.variable, b"", item.threshold))
+    if step is not None and saver.holds_step:
+        added.append(Saved(step.variable, b"", step))
     return added
+
+
+def _extend(editor: GraphEditor, saver: SaverPlan, added: Sequence[Saved]) -> None:
+    if saver.save is not None:
+        extend_save(editor, saver.save, added)
+    elif saver.restore is not None:
+        add_restore(editor, saver.restore, saver.restore_group, added)
 
 
 def _initialize(

@@ -127,11 +127,15 @@ class AddedVariable:
         variable: its node.
         value: a read of it, outside all control flow.
         assign: its initializer.
+        initial: the constant it starts as.
     """
 
     variable: str
     value: TensorRef
     assign: str
+    initial: TensorRef
+    dtype: DType
+    is_resource: bool
 
 
 def add_variable(
@@ -142,10 +146,16 @@ def add_variable(
     is_resource: bool,
     role: str,
     collections: Iterable[str] = (),
+    records: Mapping[str, AttrValue] | None = None,
 ) -> AddedVariable:
-    """Adds a variable with its initializer and a read, as ``tf.get_variable`` does."""
+    """Adds a variable with its initializer and a read, as ``tf.get_variable`` does.
+
+    Args:
+        records: attributes for whoever reads the graph later.
+    """
     dtype, shape = initial.dtype, initial.shape
     attrs: dict[str, AttrValue] = {"dtype": dtype, "shape": shape, "container": b""}
+    attrs.update(records or {})
     attrs["shared_name"] = writer.editor.unique_name(writer.scope + name).encode()
     op = "VarHandleOp" if is_resource else "VariableV2"
     if not is_resource:
@@ -172,7 +182,7 @@ def add_variable(
         }
         assign = inner.add("Assign", "Assign", (variable, start), set_attrs, role=f"{role}-assign")
         value = inner.add("Identity", "read", (variable,), {"T": dtype}, role=f"{role}-read")
-    return AddedVariable(variable.node, value, assign.node)
+    return AddedVariable(variable.node, value, assign.node, start, dtype, is_resource)
 
 
 def assign(

@@ -119,7 +119,15 @@ class UpdatePlan:
 
 @dataclass(frozen=True, slots=True)
 class SaverPlan:
-    """A save and a restore op that hold a masked kernel and are to hold its mask too."""
+    """A save or a restore op that holds a masked kernel and is to hold its mask too.
+
+    Attributes:
+        save, restore: the op; one of them.
+        restore_group: what waits for all that is restored.
+        kernels: the masked kernels it holds.
+        slices: what part of a larger tensor a kernel is, as the saver spells it.
+        holds_step: whether it is the first one of its saver, which holds what is held once.
+    """
 
     save: str | None
     restore: str | None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
-from graphrev.ir import DType, Graph, Node, TensorRef, TensorValue
+from graphrev.ir import Graph, Node, TensorRef, TensorValue
 from graphrev.passes.mask.nodes import AddedVariable, Writer
 from graphrev.passes.mask.plan import SaverPlan
 
-_SAVE, _RESTORE = "SaveV2", "RestoreV2"
+_SAVES = {"SaveV2": "dtypes", "SaveSlices": "T"}
+"""The attribute that lists the types; SaveSlices writes the older format."""
+_RESTORE = "RestoreV2"
+SHAPES_ATTR = "_output_shapes"
 _FIXED = 3
-"""SaveV2 reads the file name, tensor names and slices before the tensors."""
+"""The save ops read the file name, tensor names and slices before the tensors."""
 _ASSIGN = frozenset({"Assign", "AssignVariableOp"})
 
 
@@ -20,7 +24,7 @@ def find_savers(graph: Graph, kernels: frozenset[str]) -> tuple[SaverPlan, ...]:
     """The save and restore ops that hold one of ``kernels``."""
     found: list[SaverPlan] = []
     for name, node in graph.nodes.items():
-        if node.op == _SAVE:
+        if node.op in _SAVES:
             held = dict(_saved(graph, node, kernels))
             if held:
                 slices = tuple(_slices(graph, node, held))
@@ -30,7 +34,27 @@ def find_savers(graph: Graph, kernels: frozenset[str]) -> tuple[SaverPlan, ...]:
             if places:
                 slices = tuple(_slices(graph, node, places))
                 found.append(SaverPlan(None, name, group, tuple(places), slices))
+    return _with_first(graph, found)
+
+
+def _with_first(graph: Graph, savers: list[SaverPlan]) -> tuple[SaverPlan, ...]:
+    """The plans, the first save and the first restore of each saver told apart.
+
+    A saver may be split by device; its ops all read the file name from one node.
+    """
+    seen: set[tuple[str, bool]] = set()
+    found: list[SaverPlan] = []
+    for saver in savers:
+        key = _file_name(graph, saver.save or saver.restore or ""), saver.save is not None
+        found.append(replace(saver, holds_step=key not in seen))
+        seen.add(key)
     return tuple(found)
+
+
+def _file_name(graph: Graph, name: str) -> str:
+    while graph[name].inputs:
+        name = graph[name].inputs[0].node
+    return name
 
 
 def _saved(graph: Graph, save: Node, kernels: frozenset[str]) -> Iterator[tuple[str, int]]:
@@ -96,68 +120,43 @@ def _is_restore(graph: Graph, assign: Node) -> bool:
     return source.op == _RESTORE
 
 
-class SaverWriter:
-    """Extends one saver by more variables."""
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A variable for a saver: under what name, and as what part of a larger tensor (if any)."""
 
-    def __init__(self, editor: GraphEditor, plan: SaverPlan) -> None:
-        self._editor = editor
-        self._plan = plan
+    key: str
+    part: bytes
+    variable: AddedVariable
 
-    def extend(self, added: list[tuple[str, bytes, AddedVariable, DType, bool]]) -> None:
-        """Adds variables: checkpoint key, slice, variable, type, whether it is a resource."""
-        name = self._plan.save or self._plan.restore
-        assert name is not None
-        self._extend_strings(name, 1, [key.encode() for key, *_ in added])
-        self._extend_strings(name, 2, [part for _, part, *_ in added])
-        dtypes = self._editor[name].attrs["dtypes"]
-        assert isinstance(dtypes, tuple)
-        first = len(dtypes)
-        self._editor.set_attr(name, "dtypes", (*dtypes, *(dtype for *_, dtype, _ in added)))
-        if self._plan.save is not None:
-            for _, _, variable, _, is_resource in added:
-                source = variable.value if is_resource else TensorRef(variable.variable)
-                self._editor.add_input(name, source)
-            return
-        assigns = [
-            self._assign(TensorRef(name, first + place), variable, dtype, is_resource)
-            for place, (_, _, variable, dtype, is_resource) in enumerate(added)
-        ]
-        if self._plan.restore_group is not None:
-            self._editor.add_controls(self._plan.restore_group, assigns)
 
-    def _extend_strings(self, name: str, position: int, more: list[bytes]) -> None:
-        source = self._editor[name].inputs[position].node
-        value = self._editor[source].attrs["value"]
-        assert isinstance(value, TensorValue)
-        longer = constants.strings((*constants.string_values(value), *more))
-        if list(self._editor.readers(source)) == [name]:
-            self._editor.set_attr(source, "value", longer)
-            return
-        writer = Writer(self._editor, f"{name}/", device=self._editor[source].device)
-        self._editor.set_input(name, position, writer.constant(longer, "names", "saver"))
+def extend_save(editor: GraphEditor, save: str, added: Sequence[Saved]) -> None:
+    """Saves more variables with an existing save op."""
+    _extend_strings(editor, save, 1, [item.key.encode() for item in added])
+    _extend_strings(editor, save, 2, [item.part for item in added])
+    attr = _SAVES[editor[save].op]
+    dtypes = editor[save].attrs[attr]
+    assert isinstance(dtypes, tuple)
+    editor.set_attr(save, attr, (*dtypes, *(item.variable.dtype for item in added)))
+    for item in added:
+        variable = item.variable
+        source = variable.value if variable.is_resource else TensorRef(variable.variable)
+        editor.add_input(save, source)
 
-    def _assign(
-        self, value: TensorRef, variable: AddedVariable, dtype: DType, is_resource: bool
-    ) -> str:
-        scope = self._plan.restore or ""
-        node = self._editor[variable.variable]
-        writer = Writer(
-            self._editor,
-            f"{scope.rpartition('/')[0]}/",
-            device=node.device,
-            place=variable.variable,
-        )
-        if is_resource:
-            same = writer.add("Identity", "Identity", (value,), {"T": dtype})
-            return writer.add(
-                "AssignVariableOp",
-                "AssignVariableOp",
-                (TensorRef(variable.variable), same),
-                {"dtype": dtype},
-            ).node
-        return writer.add(
-            "Assign",
-            "Assign",
-            (TensorRef(variable.variable), value),
-            {"T": dtype, "use_locking": True, "validate_shape": True},
-        ).node
+
+def replace_constant(editor: GraphEditor, name: str, value: TensorValue) -> None:
+    """Gives a constant another value, and the shape that TensorFlow wrote beside it."""
+    editor.set_attr(name, "value", value)
+    if SHAPES_ATTR in editor[name].attrs:
+        editor.set_attr(name, SHAPES_ATTR, (value.shape,))
+
+
+def _extend_strings(editor: GraphEditor, name: str, position: int, more: list[bytes]) -> None:
+    source = editor[name].inputs[position].node
+    value = editor[source].attrs["value"]
+    assert isinstance(value, TensorValue)
+    longer = constants.strings((*constants.string_values(value), *more))
+    if list(editor.readers(source)) == [name]:
+        replace_constant(editor, source, longer)
+        return
+    writer = Writer(editor, f"{name}/", device=editor[source].device)
+    editor.set_input(name, position, writer.constant(longer, "names", "saver"))

@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
 from graphrev.ir import DType, TensorRef
+from graphrev.ir.marks import END_ATTR
 from graphrev.passes.mask.nodes import AddedVariable, Writer, add_variable, assign
 from graphrev.passes.mask.plan import KernelPlan, UpdatePlan
+from graphrev.passes.mask.restoring import LAST_UPDATE
 from graphrev.passes.mask.select import select, zeros_by_kernel
 
 _SCOPE = "model_pruning/"
@@ -25,23 +27,25 @@ _LONG = DType.INT64
 Masked = tuple[KernelPlan, AddedVariable, AddedVariable]
 
 
-def add_update(
-    editor: GraphEditor, plan: UpdatePlan, kernels: Sequence[Masked]
-) -> AddedVariable | None:
-    """Adds the update; returns the variable that remembers the last one, if a step is counted."""
+def add_update(editor: GraphEditor, plan: UpdatePlan, kernels: Sequence[Masked]) -> AddedVariable:
+    """Adds the update; returns the variable that remembers the last one.
+
+    Where no step is counted the variable only tells that the graph has masks.
+    """
     writer = Writer(editor, _SCOPE)
+    last = add_variable(
+        Writer(editor, _SCOPE, device=editor[plan.step].device if plan.step else ""),
+        LAST_UPDATE,
+        constants.splat(_LONG, plan.schedule.begin - plan.schedule.frequency),
+        is_resource=all(kernel.is_resource for kernel, _, _ in kernels),
+        role="last-update",
+        collections=("variables",),
+        records={} if plan.schedule.end is None else {END_ATTR: plan.schedule.end},
+    )
     if not plan.step:
         share = writer.scalar(DType.DOUBLE, 1.0)
         _update_all(writer, kernels, share, plan.after, "mask_update")
-        return None
-    last = add_variable(
-        writer,
-        "last_mask_update_step",
-        constants.splat(_LONG, plan.schedule.begin - plan.schedule.frequency),
-        is_resource=False,
-        role="last-update",
-        collections=("variables",),
-    )
+        return last
     step = _step(writer, plan)
     yes, no = _branch(writer, _due(writer, plan, step, last))
     share = plan.schedule.write(writer, step)
@@ -54,7 +58,7 @@ def add_update(
         last.variable,
         _minus(writer, step, early),
         _LONG,
-        is_resource=False,
+        is_resource=last.is_resource,
         waits=(yes.node,),
     )
     done = writer.add("Identity", "updated", (yes,), {"T": DType.BOOL}, waits=(updated, noted))

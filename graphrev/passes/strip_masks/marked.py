@@ -8,9 +8,10 @@ from graphrev.ir import Graph, Node, TensorRef
 from graphrev.ir.marks import COLLECTIONS_ATTR, kernel_of, replaced_by, role_of
 from graphrev.passes.strip_masks.plan import Shrink
 
-_SAVE, _RESTORE = "SaveV2", "RestoreV2"
+SAVES = {"SaveV2": "dtypes", "SaveSlices": "T"}
+"""The save ops of both checkpoint formats, and the attribute that lists the types."""
 _FIXED = 3
-"""SaveV2 reads the file name, tensor names and slices before the tensors."""
+"""They read the file name, tensor names and slices before the tensors."""
 
 
 def added_nodes(graph: Graph) -> frozenset[str]:
@@ -40,7 +41,7 @@ def unexplained(
         if name not in added or name in folded:
             continue
         for reader in graph.readers.get(name, ()):
-            outside = reader not in added and graph[reader].op not in (_SAVE,)
+            outside = reader not in added and graph[reader].op not in SAVES
             if outside and _origin(graph, TensorRef(name), added) is None:
                 return name, reader
     return None
@@ -54,7 +55,7 @@ def undone(graph: Graph, added: frozenset[str]) -> Iterator[tuple[TensorRef, Ten
         read = {
             ref
             for reader in graph.readers.get(name, ())
-            if reader not in added and graph[reader].op != _SAVE
+            if reader not in added and graph[reader].op not in SAVES
             for ref in graph[reader].inputs
             if ref.node == name
         }
@@ -81,24 +82,14 @@ def released(graph: Graph, added: frozenset[str]) -> Iterator[tuple[str, tuple[s
 def shrunk(graph: Graph, added: frozenset[str]) -> Iterator[Shrink]:
     """The savers that hold added variables, which are always their last tensors."""
     for name, node in graph.nodes.items():
-        if node.op == _SAVE:
-            held = [ref.node in added for ref in node.inputs[_FIXED:]]
-        elif node.op == _RESTORE:
-            held = list(_restored(graph, node, added))
-        else:
+        if node.op not in SAVES:
             continue
+        held = [ref.node in added for ref in node.inputs[_FIXED:]]
         kept = len(held)
         while kept and held[kept - 1]:
             kept -= 1
         if kept < len(held):
-            yield Shrink(name, node.op == _SAVE, kept, len(held) - kept)
-
-
-def _restored(graph: Graph, node: Node, added: frozenset[str]) -> Iterator[bool]:
-    dtypes = node.attrs.get("dtypes")
-    for index in range(len(dtypes) if isinstance(dtypes, tuple) else 0):
-        readers = graph.readers_of(TensorRef(node.name, index))
-        yield bool(readers) and all(reader in added for reader in readers)
+            yield Shrink(name, kept, len(held) - kept)
 
 
 def unlisted(graph: Graph, added: frozenset[str]) -> Iterator[str]:

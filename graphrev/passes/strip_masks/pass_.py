@@ -14,6 +14,9 @@ from graphrev.passes.strip_masks.frozen import find_folds, unread
 from graphrev.passes.strip_masks.plan import Fold, Shrink, StripPlan
 from graphrev.pipeline import Code, Pass, Rejection
 
+_SHAPES_ATTR = "_output_shapes"
+"""What TensorFlow writes beside a node when it exports a MetaGraphDef."""
+
 
 @dataclass(frozen=True)
 class StripMasks(Pass[StripPlan]):
@@ -111,10 +114,13 @@ def _shrink(editor: GraphEditor, shrink: Shrink) -> None:
         source = editor[name].inputs[position].node
         value = editor[source].attrs["value"]
         assert isinstance(value, TensorValue)
-        editor.set_attr(source, "value", constants.truncated(value, shrink.kept))
-    dtypes = editor[name].attrs["dtypes"]
+        shorter = constants.truncated(value, shrink.kept)
+        editor.set_attr(source, "value", shorter)
+        if _SHAPES_ATTR in editor[source].attrs:
+            editor.set_attr(source, _SHAPES_ATTR, (shorter.shape,))
+    attr = marked.SAVES[editor[name].op]
+    dtypes = editor[name].attrs[attr]
     assert isinstance(dtypes, tuple)
-    editor.set_attr(name, "dtypes", dtypes[: shrink.kept])
-    if shrink.is_save:
-        for _ in range(shrink.dropped):
-            editor.drop_input(name)
+    editor.set_attr(name, attr, dtypes[: shrink.kept])
+    for _ in range(shrink.dropped):
+        editor.drop_input(name)

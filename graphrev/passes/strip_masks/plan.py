@@ -29,10 +29,9 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Shrink:
-    """A saver's op that loses its last ``dropped`` tensors."""
+    """A save op that loses its last ``dropped`` tensors."""
 
     node: str
-    is_save: bool
     kept: int
     dropped: int
 

@@ -1,0 +1,159 @@
+"""``graphrev checkpoint``: the checkpoints of a masked graph, dense to masked and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from graphrev.cli.options import load_with_progress, print_json
+from graphrev.cli.progress import Stages
+from graphrev.errors import UsageError, printable
+
+
+@click.command("checkpoint")
+@click.argument("prefix", metavar="[PREFIX]", required=False)
+@click.option("-g", "--graph", "graph", required=True, metavar="MASKED", help="The masked graph.")
+@click.option("-o", "--output", metavar="OUT", help="The prefix of the checkpoint to write.")
+@click.option(
+    "--to",
+    "kind",
+    type=click.Choice(["masked", "dense"]),
+    help="What to write; without it the other of the two.",
+)
+@click.option(
+    "--masks",
+    "start",
+    type=click.Choice(["ones", "zeros"]),
+    default="ones",
+    help="New masks keep all weights (ones), or drop those that are 0 (zeros).",
+)
+@click.option("--format", "form", type=click.Choice(["v1", "v2"]), help="As the input, by default.")
+@click.option("--logdir", metavar="DIR", help="Write the sparsity as TensorBoard scalars.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    prefix: str | None,
+    graph: str,
+    output: str | None,
+    kind: str | None,
+    start: Any,
+    form: Any,
+    logdir: str | None,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
+    """Report how sparse the checkpoint PREFIX of a masked graph is, and convert it to OUT.
+
+    A dense checkpoint gets masks, a masked one has them multiplied into its kernels. Without PREFIX
+    the values that the graph's variables start with are taken. Exits with 1 when the schedule has
+    ended and a kernel missed its target.
+    """
+    from graphrev.io import checkpoints
+    from graphrev.passes.mask import checkpoints as masks
+
+    if kind is not None and output is None:
+        raise UsageError("Say where to write with -o PREFIX.")
+    form = form or (checkpoints.format_of(prefix) if prefix else "v2")
+    if output is not None:
+        _check(output, form, prefix, overwrite=overwrite)
+    with Stages() as stages:
+        about = masks.MaskedGraph(load_with_progress(graph, stages).graph)
+        stages("reading the checkpoint")
+        values = checkpoints.read_checkpoint(prefix) if prefix else about.initial()
+        rows = about.sparsity(values)
+        ended = about.ended(values)
+        if output is not None:
+            stages("writing")
+            made = _converted(about, values, kind, start, given=prefix is not None)
+            checkpoints.write_checkpoint(output, made, form)
+    late = masks.missed(rows) if ended else ()
+    if logdir is not None:
+        _write_scalars(logdir, rows, values)
+    _tell(rows, late, output, as_json=as_json)
+    return 1 if late else 0
+
+
+def _check(output: str, form: Any, prefix: str | None, *, overwrite: bool) -> None:
+    from graphrev.io import checkpoints
+    from graphrev.io.writing import check_target
+
+    inputs = () if prefix is None else checkpoints.written_files(prefix, form)
+    for target in checkpoints.written_files(output, form):
+        check_target(target, overwrite=overwrite, inputs=inputs)
+
+
+def _converted(about: Any, values: Any, kind: str | None, start: Any, *, given: bool) -> Any:
+    masked = about.has_masks(values)
+    kind = kind or ("dense" if masked and given else "masked")
+    if kind == "dense":
+        return about.dense(values)
+    return values if masked and not given else about.masked(values, start)
+
+
+def _write_scalars(logdir: str, rows: Any, values: Any) -> None:
+    """One scalar per kernel and one for all, at the checkpoint's global step."""
+    import tensorflow as tf
+
+    from graphrev.passes.mask.checkpoints import total
+
+    step = values.get("global_step", 0)
+    events: Any = tf.compat.v1.summary
+    with tf.Graph().as_default():
+        writer = events.FileWriter(logdir)
+        for row in (*rows, total(rows)):
+            share = row.zeros / row.weights if row.weights else 0.0
+            value = tf.compat.v1.Summary.Value(tag=f"sparsity/{row.kernel}", simple_value=share)
+            writer.add_summary(tf.compat.v1.Summary(value=[value]), int(step))
+        writer.close()
+
+
+def _tell(rows: Any, late: Any, output: str | None, *, as_json: bool) -> None:
+    from graphrev.passes.mask.checkpoints import total
+
+    if as_json:
+        print_json(
+            {
+                "kernels": [_json(row) for row in rows],
+                "total": _json(total(rows)),
+                "missed": [row.kernel for row in late],
+                "written": output,
+            }
+        )
+    else:
+        _print_table((*rows, total(rows)))
+        if output is not None:
+            click.echo(f"Wrote {printable(output)}.")
+    if late:
+        names = ", ".join(f"'{printable(r.kernel)}' ({r.zeros} of {r.target})" for r in late[:5])
+        click.echo(
+            f"graphrev: the schedule has ended and {len(late)} kernels missed their target number "
+            f"of zeros: {names}.",
+            err=True,
+        )
+
+
+def _json(row: Any) -> dict[str, Any]:
+    return {
+        "kernel": row.kernel,
+        "weights": row.weights,
+        "zeros": row.zeros,
+        "sparsity": row.zeros / row.weights if row.weights else 0.0,
+        "target_zeros": row.target,
+    }
+
+
+def _print_table(rows: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("kernel", box=None, pad_edge=False)
+    for header in ("weights", "zeros", "sparsity", "target"):
+        table.add_column(header, justify="right")
+    for row in rows:
+        share = row.zeros / row.weights if row.weights else 0.0
+        target = "" if row.target is None else str(row.target)
+        name = Text(printable(row.kernel))
+        table.add_row(name, str(row.weights), str(row.zeros), f"{share:.2%}", target)
+    Console(soft_wrap=True, highlight=False).print(table)
