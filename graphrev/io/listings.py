@@ -40,7 +40,7 @@ def listed(fields: tuple[wire.Field, ...], graph: Graph, edits: EditLog) -> tupl
         name = edit.node.name if isinstance(edit, AddNode) else None
         if isinstance(edit, SetAttr) and edit.key == COLLECTIONS_ATTR:
             name = edit.node
-            for key in _names(edit.old):
+            for key in set(_names(edit.old)) - set(_names(edit.new)):
                 left.setdefault(key, set()).add(f"{name}:0")
         if name is None or name not in graph:
             continue
@@ -76,7 +76,7 @@ class _Listing:
     ) -> tuple[wire.Field, ...]:
         """The fields with ``entered`` added to and ``left`` taken out of collections."""
         for key, names in left.items():
-            if key in self._entries:
+            if key in self._entries and key not in VARIABLES:
                 values = self._entries[key].value.node_list.value
                 values[:] = [name for name in values if name not in names]
         trained = set(entered.get(_TRAINED, ()))

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from graphrev.edits import EditLog
+from graphrev.edits import AddNode, Edit, EditLog
 from graphrev.io import meta_graphs
 from graphrev.io.meta_graphs import Envelope
 from graphrev.io.saved_models import SavedModelFrame
 from graphrev.ir import Graph
+from graphrev.ir.marks import collections_of
 
 
 class Format(Enum):
@@ -71,9 +72,17 @@ class Model:
             graph: the result of ``edits`` on this model's graph.
             edits: what was done: added ops enter ``stripped_op_list``, added nodes the control
                 flow contexts of what they were copied from, renamed nodes are renamed in
-                collections and signatures.
+                collections and signatures. A bare graph that is given trainable variables gets
+                an envelope that lists them, so that it can be written as a MetaGraphDef.
         """
         if graph is self.graph:
             return self
-        envelope = self.envelope and self.envelope.after(edits, graph)
+        envelope = self.envelope
+        if envelope is None and any(_is_trained(edit) for edit in edits):
+            envelope = Envelope((), 0)
+        envelope = envelope and envelope.after(edits, graph)
         return replace(self, graph=graph, envelope=envelope)
+
+
+def _is_trained(edit: Edit) -> bool:
+    return isinstance(edit, AddNode) and "trainable_variables" in collections_of(edit.node)

@@ -38,6 +38,10 @@ REPLACES_ATTR = "_graphrev_replaces"
 COLLECTIONS_ATTR = "_graphrev_collections"
 ZEROS_ATTR = "_graphrev_zeros"
 END_ATTR = "_graphrev_end"
+KERNELS = "kernel"
+"""The collection of masked kernels, as ``tf.contrib.model_pruning`` calls it."""
+UNFROZEN = b"unfrozen"
+"""The role of a read that unfreezing put between a constant and its readers."""
 ROLES = ("x1", "x2", "y1", "y2")
 _MARKS = (PAIR_ATTR, RECOMPUTE_ATTR, NO_REWRITE_ATTR)
 _INDEX = re.compile("[0-9]{1,9}")

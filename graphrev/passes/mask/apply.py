@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
 from graphrev.ir import DType, TensorRef
-from graphrev.ir.marks import COLLECTIONS_ATTR, ZEROS_ATTR
+from graphrev.ir.marks import COLLECTIONS_ATTR, KERNELS, ZEROS_ATTR, collections_of
 from graphrev.passes.mask.nodes import AddedVariable, Writer, add_variable
 from graphrev.passes.mask.plan import GradientMask, KernelPlan, MaskPlan, ReadPlan, SaverPlan
 from graphrev.passes.mask.restoring import add_restore
@@ -74,7 +74,9 @@ def _mask(editor: GraphEditor, kernel: KernelPlan) -> _Masked:
         role="threshold",
         collections=(*_VARIABLES, "thresholds"),
     )
-    editor.set_attr(kernel.variable, COLLECTIONS_ATTR, (b"kernel",))
+    listed = collections_of(editor[kernel.variable])
+    names = tuple(name.encode() for name in dict.fromkeys((*listed, KERNELS)))
+    editor.set_attr(kernel.variable, COLLECTIONS_ATTR, names)
     done = _Masked(kernel, mask, threshold)
     hoisted: TensorRef | None = None
     for read in kernel.reads:

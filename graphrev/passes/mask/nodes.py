@@ -7,7 +7,7 @@ Every node is marked with the kernel it serves and its role, which is the record
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from graphrev.editor import GraphEditor
@@ -27,6 +27,7 @@ class Writer:
         device: the device of what is added.
         place: the node that is colocated with, if any.
         shared: constants by type and value; may be handed on to other writers.
+        marked: whether the nodes are recorded as serving a mask, which strip-masks removes.
     """
 
     editor: GraphEditor
@@ -37,6 +38,7 @@ class Writer:
     shared: dict[tuple[object, ...], TensorRef] = field(
         default_factory=dict[tuple[object, ...], TensorRef]
     )
+    marked: bool = True
 
     def add(
         self,
@@ -52,8 +54,10 @@ class Writer:
         replaces: TensorRef | None = None,
     ) -> TensorRef:
         """Adds a node and returns its first output."""
-        marks: dict[str, AttrValue] = {KERNEL_ATTR: self.kernel.encode()}
-        if role:
+        marks: dict[str, AttrValue] = {}
+        if self.marked:
+            marks[KERNEL_ATTR] = self.kernel.encode()
+        if self.marked and role:
             marks[ROLE_ATTR] = role.encode()
         if replaces is not None:
             marks[REPLACES_ATTR] = str(replaces).encode()
@@ -161,7 +165,7 @@ def add_variable(
     if not is_resource:
         attrs["shared_name"] = b""
     variable = writer.add(op, name, (), attrs, role=role, collections=collections)
-    inner = Writer(writer.editor, f"{variable.node}/", writer.kernel, writer.device, writer.place)
+    inner = replace(writer, scope=f"{variable.node}/", shared={})
     start = inner.constant(initial, "Initializer/value", f"{role}-initial")
     if is_resource:
         assign = inner.add(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from graphrev.editor import GraphEditor
@@ -14,12 +14,13 @@ from graphrev.passes.mask.apply import apply_masks
 from graphrev.passes.mask.choose import Choice, choose, erk, targets, unmasked
 from graphrev.passes.mask.gradients import Gradients
 from graphrev.passes.mask.joins import drop_torn
-from graphrev.passes.mask.plan import GradientMask, KernelPlan, MaskPlan, ReadPlan
+from graphrev.passes.mask.plan import GradientMask, KernelPlan, MaskPlan, ReadPlan, Thaw
 from graphrev.passes.mask.rewiring import rewires
 from graphrev.passes.mask.saving import find_initializers, find_savers
 from graphrev.passes.mask.schedule import Schedule, Shape
 from graphrev.passes.mask.trace import Kernel, find_kernels
 from graphrev.passes.mask.training import plan_update
+from graphrev.passes.mask.unfreeze import find_constants, thaw
 from graphrev.pipeline import Code, Pass, Rejection
 
 
@@ -47,6 +48,7 @@ class Mask(Pass[MaskPlan]):
         targets: ``regex:sparsity`` for kernels with a target of their own.
         train_op: the node that runs a training step, where that is not plain.
         global_step: the variable that counts the steps, where that is not plain.
+        unfreeze: whether kernels that are constants (a frozen graph) become variables first.
     """
 
     name: ClassVar[str] = "mask"
@@ -67,6 +69,7 @@ class Mask(Pass[MaskPlan]):
     targets: tuple[str, ...] = ()
     train_op: str | None = None
     global_step: str | None = None
+    unfreeze: bool = False
 
     def __post_init__(self) -> None:
         """Refuses options that make no sense.
@@ -95,6 +98,13 @@ class Mask(Pass[MaskPlan]):
             UsageError: there is no kernel, a pattern matches none or a kernel twice, or the
                 training op or the global step cannot be found.
         """
+        thawed = find_constants(graph) if self.unfreeze else Thaw()
+        if thawed.constants:
+            plan = self._planned(_after(graph, thawed), "global_step" * thawed.adds_step)
+            return replace(plan, thaw=thawed)
+        return self._planned(graph)
+
+    def _planned(self, graph: Graph, step: str = "") -> MaskPlan:
         kernels = find_kernels(graph)
         strangers = unmasked(graph, kernels)
         if not kernels and not strangers:
@@ -118,9 +128,9 @@ class Mask(Pass[MaskPlan]):
         left = (*strangers, *rejections, *unclear, *torn)
         if not plans:
             return MaskPlan(left)
-        update = plan_update(
-            graph, [k.variable for k in plans], self._schedule, self.train_op, self.global_step
-        )
+        variables = [k.variable for k in plans]
+        counter = self.global_step or step or None
+        update = plan_update(graph, variables, self._schedule, self.train_op, counter)
         names = frozenset(kept)
         return MaskPlan(
             left, plans, update, find_savers(graph, names), find_initializers(graph, names)
@@ -128,12 +138,21 @@ class Mask(Pass[MaskPlan]):
 
     def apply(self, plan: MaskPlan, editor: GraphEditor) -> None:
         """Adds the masks and their update, and re-points what multiplies by the kernels."""
+        if plan.thaw.constants:
+            thaw(editor, plan.thaw)
         apply_masks(plan, editor)
 
     def _targets(self, kernels: Sequence[Kernel]) -> Mapping[str, float]:
         if self.allocation == "erk":
             return erk(kernels, self.sparsity)
         return targets(kernels, self.sparsity, self.targets)
+
+
+def _after(graph: Graph, plan: Thaw) -> Graph:
+    """The graph with the constants of ``plan`` unfrozen."""
+    editor = GraphEditor(graph)
+    thaw(editor, plan)
+    return editor.finish()[0]
 
 
 _Matched = tuple[Kernel, tuple[GradientMask, ...]]

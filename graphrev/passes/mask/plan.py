@@ -137,6 +137,19 @@ class SaverPlan:
     holds_step: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Thaw:
+    """Constants that become variables before anything is masked.
+
+    Attributes:
+        constants: their names.
+        adds_step: whether a global step is added.
+    """
+
+    constants: tuple[str, ...] = ()
+    adds_step: bool = False
+
+
 @dataclass(frozen=True)
 class MaskPlan(Plan):
     """Kernels to mask, and why each of the others is left alone."""
@@ -145,19 +158,22 @@ class MaskPlan(Plan):
     update: UpdatePlan | None = None
     savers: tuple[SaverPlan, ...] = ()
     initializers: tuple[tuple[str, str], ...] = ()
+    thaw: Thaw = Thaw()
 
     @property
     def is_empty(self) -> bool:
-        """Whether no kernel is masked."""
-        return not self.kernels
+        """Whether nothing is masked and nothing unfrozen."""
+        return not self.kernels and not self.thaw.constants
 
     def summary(self) -> str:
         """One line for people."""
         weights = sum(kernel.size for kernel in self.kernels)
         zeros = sum(kernel.zeros for kernel in self.kernels)
         share = f" ({zeros / weights:.1%} to be zero)" if weights else ""
+        thawed = len(self.thaw.constants)
+        unfrozen = f"{thawed} constants unfrozen, " if thawed else ""
         return (
-            f"{len(self.kernels)} kernels of {weights} weights masked{share}, "
+            f"{unfrozen}{len(self.kernels)} kernels of {weights} weights masked{share}, "
             f"{len(self.rejections)} left alone"
         )
 
@@ -179,6 +195,7 @@ class MaskPlan(Plan):
                 "global_step": update.step,
                 "train_op": update.train_op,
             },
+            "unfrozen": list(self.thaw.constants),
             "savers": [{"save": s.save, "restore": s.restore} for s in self.savers],
         }
 

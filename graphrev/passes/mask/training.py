@@ -53,7 +53,7 @@ def _update(
 def _untrained(graph: Graph, schedule: Schedule, step: Node | None) -> UpdatePlan:
     """A graph that nothing trains yet: the update is an op of its own."""
     if step is None:
-        found = _steps(graph, graph.nodes)
+        found = step_variables(graph, graph.nodes)
         step = graph[found[0]] if len(found) == 1 else None
     if step is not None:
         return _update(schedule, step, (), None, False)
@@ -97,7 +97,7 @@ def _before(graph: Graph, end: str) -> list[str]:
 
 
 def _step(graph: Graph, behind: Sequence[str]) -> Node:
-    found = _steps(graph, behind)
+    found = step_variables(graph, behind)
     if len(found) == 1:
         return graph[found[0]]
     if not found:
@@ -110,7 +110,7 @@ def _step(graph: Graph, behind: Sequence[str]) -> Node:
     raise UsageError(f"mask: {shown} may each be the global step. Say which with global_step=NAME.")
 
 
-def _steps(graph: Graph, among: Iterable[str]) -> list[str]:
+def step_variables(graph: Graph, among: Iterable[str]) -> list[str]:
     """The integer scalar variables that ``among`` advances."""
     found: dict[str, None] = {}
     for name in among:

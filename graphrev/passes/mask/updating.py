@@ -63,7 +63,15 @@ def add_update(editor: GraphEditor, plan: UpdatePlan, kernels: Sequence[Masked])
     )
     done = writer.add("Identity", "updated", (yes,), {"T": DType.BOOL}, waits=(updated, noted))
     merged = writer.add("Merge", "Merge", (no, done), {"T": DType.BOOL, "N": 2})
-    update = writer.add("NoOp", "mask_update", (), {}, waits=(merged.node,), role="update")
+    update = writer.add(
+        "NoOp",
+        "mask_update",
+        (),
+        {},
+        waits=(merged.node,),
+        role="update",
+        collections=("update_ops",) if plan.train_op is None else (),
+    )
     if plan.train_op is not None:
         editor.add_controls(plan.train_op, (update.node,))
     return last

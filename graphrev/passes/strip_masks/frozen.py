@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from graphrev.io import constants
 from graphrev.ir import DType, Graph, Node, TensorRef, TensorValue
-from graphrev.ir.marks import role_of
+from graphrev.ir.marks import UNFROZEN, role_of
 from graphrev.passes.strip_masks.plan import Fold
 
 _VIEWS = frozenset(
@@ -39,7 +39,13 @@ def find_folds(graph: Graph) -> Iterator[Fold]:
         kernel = values[1 - mask]
         assert kernel is not None
         value = constants.product(first[1], second[1])
-        yield Fold(name, kernel[0], node.inputs[1 - mask], value)
+        yield Fold(name, kernel[0], _source(graph, node.inputs[1 - mask]), value)
+
+
+def _source(graph: Graph, read: TensorRef) -> TensorRef:
+    """What the product's readers are to read: what read the constant before it was unfrozen."""
+    node = graph[read.node]
+    return node.inputs[0] if role_of(node) == UNFROZEN.decode() else read
 
 
 def _constant(graph: Graph, ref: TensorRef) -> tuple[str, TensorValue] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from graphrev.ir import Graph, Node, TensorRef
-from graphrev.ir.marks import COLLECTIONS_ATTR, kernel_of, replaced_by, role_of
+from graphrev.ir.marks import KERNELS, collections_of, kernel_of, replaced_by, role_of
 from graphrev.passes.strip_masks.plan import Shrink
 
 SAVES = {"SaveV2": "dtypes", "SaveSlices": "T"}
@@ -93,9 +93,9 @@ def shrunk(graph: Graph, added: frozenset[str]) -> Iterator[Shrink]:
 
 
 def unlisted(graph: Graph, added: frozenset[str]) -> Iterator[str]:
-    """The nodes of the program that were put into collections."""
+    """The kernels that are listed as masked."""
     for name, node in graph.nodes.items():
-        if name not in added and COLLECTIONS_ATTR in node.attrs:
+        if name not in added and KERNELS in collections_of(node):
             yield name
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
 from graphrev.ir import Graph, TensorValue
-from graphrev.ir.marks import COLLECTIONS_ATTR, kernel_of, role_of
+from graphrev.ir.marks import COLLECTIONS_ATTR, KERNELS, collections_of, kernel_of, role_of
 from graphrev.passes.strip_masks import marked
 from graphrev.passes.strip_masks.frozen import find_folds, unread
 from graphrev.passes.strip_masks.plan import Fold, Shrink, StripPlan
@@ -75,7 +75,8 @@ class StripMasks(Pass[StripPlan]):
             for shrink in plan.shrunk:
                 _shrink(editor, shrink)
             for name in plan.unlisted:
-                editor.set_attr(name, COLLECTIONS_ATTR, None)
+                kept = tuple(n.encode() for n in collections_of(editor[name]) if n != KERNELS)
+                editor.set_attr(name, COLLECTIONS_ATTR, kept or None)
             for name in plan.removed:
                 editor.remove(name)
 
