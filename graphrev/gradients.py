@@ -95,6 +95,8 @@ def defer(
     name: str,
     recompute: Recompute | None = None,
     gradient: Gradient | None = None,
+    *,
+    kept: bool = False,
 ) -> list[Any]:
     """Puts the deferred gradient behind a region of the default graph.
 
@@ -107,13 +109,15 @@ def defer(
             outputs, and by capture the tensor to differentiate with respect to (or ``None``).
         gradient: computes the gradients instead, called like :func:`region_gradient`. Neither of
             the two survives saving: an imported graph copies the region.
+        kept: whether a stream that the output is added to stays as it is, instead of being rebuilt
+            by subtraction.
 
     Returns:
         The tensors to use in place of ``outputs``.
     """
     graph = _ops.get_default_graph()
     attr = tensorflow.compat.v1.AttrValue
-    numbers = attr.ListValue(i=[len(outputs), len(starts), 0])
+    numbers = attr.ListValue(i=[len(outputs), len(starts), int(kept)])
     attrs = {
         GRADIENT_ATTR: attr(s=GRADIENT.encode()),
         REGION_ATTR: attr(list=numbers),
@@ -195,7 +199,7 @@ class _Backward:
         with tf.name_scope(f"{scope}/recompute/"), _nowhere(self._graph):
             gates, sources = self._gates()
             outputs, sources = self._recompute(gates, sources)
-            stream = None if self._sum is None else self._rebuild(self._sum, outputs[0])
+            stream = self._rebuild(outputs[0])
         with tf.name_scope(f"{scope}/"):
             found = self._differentiate(outputs, [*sources, *gates], colocated)
         captured, started = found[: len(sources)], found[len(sources) :]
@@ -211,7 +215,9 @@ class _Backward:
         """
         region = self._region
         waits = [grad for grad in self._incoming if grad is not None]
-        for tensor in (*region.starts, *region.op.outputs[: len(region.outputs)]):
+        handed = region.op.outputs[: len(region.outputs)]
+        behind = [out for h in handed for op in h.consumers() for out in op.outputs]
+        for tensor in (*region.starts, *handed, *(behind if region.kept else ())):
             waits.extend(self._notes.triggers(origin(tensor)))
         if self._sum is not None:
             waits.append(self._notes.value(self._sum.y))
@@ -250,7 +256,11 @@ class _Backward:
         known.update((key_of(start), gate) for start, gate in zip(region.starts, gates))
         return copy_region(self._graph, region.outputs, known, region.block), sources
 
-    def _rebuild(self, sum_: _Sum, h: Any) -> Any:
+    def _rebuild(self, h: Any) -> Any:
+        """The stream that ``h`` is added to, by subtraction; ``None`` where it is kept."""
+        sum_ = self._sum
+        if sum_ is None or self._region.kept:
+            return None
         y = self._notes.value(sum_.y)
         kind, operands = "Sub", [y, h]
         if sum_.op.type == "Sub":
@@ -297,8 +307,8 @@ class _Backward:
         waits = [*(grad for grad in started if grad is not None), *needed]
         if self._sum is not None:
             p = self._sum.p
-            self._notes.write(p, p if region.kept else stream, waits)
-        else:
+            self._notes.write(p, self._notes.value(p) if region.kept else stream, waits)
+        if self._sum is None or region.kept:
             for start in region.starts:
                 self._notes.write(origin(start), self._notes.value(origin(start)), waits)
 

@@ -108,7 +108,8 @@ class _Wrapped:
         find = called_captures if recompute is not None else captures
         read = find(outputs, call.tensors, since)
         name = getattr(self.function, "__name__", "recompute").strip("<>")
-        for place, tensor in zip(places, defer_call(outputs, read, call.tensors, name, recompute)):
+        results = defer_call(outputs, read, call.tensors, name, recompute, kept=True)
+        for place, tensor in zip(places, results):
             leaves[place] = tensor
         return tensorflow.nest.pack_sequence_as(result, leaves)
 

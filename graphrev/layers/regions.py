@@ -21,6 +21,8 @@ def defer_call(
     starts: Sequence[Any],
     name: str,
     recompute: Recompute | None = None,
+    *,
+    kept: bool = False,
 ) -> list[Any]:
     """Puts the deferred gradient behind what a call built; see :func:`graphrev.gradients.defer`.
 
@@ -28,7 +30,7 @@ def defer_call(
     """
     if not outputs or not (read or starts):
         return list(outputs)
-    return defer(outputs, read, starts, name, recompute)
+    return defer(outputs, read, starts, name, recompute, kept=kept)
 
 
 def newest(graph: Any) -> int:

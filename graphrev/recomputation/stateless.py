@@ -36,19 +36,24 @@ def add_seed(name: str, editor: GraphEditor) -> TensorRef:
     return TensorRef(editor.add(seed))
 
 
-def replace_by_twin(name: str, twin: str, seed: TensorRef, editor: GraphEditor) -> None:
+def replace_by_twin(name: str, twin: str, seed: TensorRef, editor: GraphEditor) -> TensorRef:
     """Adds the stateless twin of random op ``name``; every reader of the op reads it instead.
 
     Args:
         twin: the twin's op type.
         seed: two int32, the seed the twin draws from.
+
+    Returns:
+        The twin's output.
     """
     added = twin_node(editor[name], twin, seed).evolve(
         name=editor.unique_name(f"{name}/stateless"), extra=b""
     )
     added = added.with_attr(REPLACES_ATTR, name.encode())
     readers = tuple(editor.readers(name))
-    editor.redirect(TensorRef(name), TensorRef(editor.add(added, origin=name)), readers)
+    drawn = TensorRef(editor.add(added, origin=name))
+    editor.redirect(TensorRef(name), drawn, readers)
+    return drawn
 
 
 def twin_node(node: Node, twin: str, seed: TensorRef) -> Node:

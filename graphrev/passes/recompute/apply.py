@@ -4,6 +4,8 @@ For each region, last first: a gate (an Identity that waits for the triggers) fo
 that enters, copies of the planned nodes that read the gates, and the backward readers re-pointed.
 The control edges hang on the gates alone: Grappler's dependency optimizer undoes them when they
 hang on every copy (memory-peers.md, section 3).
+
+A region that nothing differentiates yet only gets the node that carries the deferred gradient.
 """
 
 from __future__ import annotations
@@ -13,16 +15,56 @@ from types import MappingProxyType
 
 from graphrev.editor import GraphEditor
 from graphrev.ir import AttrValue, DType, Node, TensorRef
-from graphrev.ir.deferred import BLOCK_ATTR, CLONE_ATTR
+from graphrev.ir.deferred import (
+    BLOCK_ATTR,
+    CLONE_ATTR,
+    DEFERRED_OP,
+    GRADIENT,
+    GRADIENT_ATTR,
+    REGION_ATTR,
+)
 from graphrev.ir.marks import without_marks
-from graphrev.passes.recompute.plan import Gate, RecomputePlan, RegionPlan
+from graphrev.passes.recompute.plan import Deferral, Gate, RecomputePlan, RegionPlan, Typed
 from graphrev.recomputation.stateless import add_seed, replace_by_twin, twin_node
 
 
 def apply_recompute(plan: RecomputePlan, editor: GraphEditor) -> None:
     """Makes the edits of ``plan``."""
     for region in sorted(plan.regions, key=lambda region: -region.rank):
-        _Writer(region, editor).write()
+        if region.deferral is None:
+            _Writer(region, editor).write()
+        else:
+            _defer(region, region.deferral, editor)
+
+
+def _defer(region: RegionPlan, deferral: Deferral, editor: GraphEditor) -> None:
+    """Adds the node that carries the gradient; the region's last ops read it."""
+    twins: dict[TensorRef, TensorRef] = {}
+    seeds: list[Typed] = []
+    with editor.because(region.name, "draw from a saved seed"):
+        for replay in region.replays:
+            seed = add_seed(replay.node, editor)
+            twins[TensorRef(replay.node)] = replace_by_twin(replay.node, replay.twin, seed, editor)
+            seeds.append((seed, DType.INT32))
+    inputs = (*deferral.outputs, *deferral.captures, *seeds, *deferral.starts)
+    with editor.because(region.name, "recompute the region when it is differentiated"):
+        node = Node(
+            name=editor.unique_name(f"{deferral.last[0]}/recompute"),
+            op=DEFERRED_OP,
+            inputs=tuple(twins.get(ref, ref) for ref, _ in inputs),
+            device=deferral.device,
+            attrs=MappingProxyType(
+                {
+                    "T": tuple(dtype for _, dtype in inputs),
+                    GRADIENT_ATTR: GRADIENT.encode(),
+                    REGION_ATTR: (len(deferral.outputs), len(deferral.starts), 1),
+                    BLOCK_ATTR: region.name.encode(),
+                }
+            ),
+        )
+        carrier = editor.add(node)
+        for place, (ref, _) in enumerate(deferral.outputs):
+            editor.redirect(twins.get(ref, ref), TensorRef(carrier, place), deferral.last)
 
 
 class _Writer:

@@ -39,6 +39,24 @@ def without_cycles(
     return kept, rejected
 
 
+def without_joint_cycles(
+    facts: Facts, plans: Sequence[RegionPlan]
+) -> tuple[list[RegionPlan], list[Rejection]]:
+    """The same for regions that nothing differentiates yet.
+
+    Each is convex, so it makes no cycle by itself unless something waits by a control edge; two
+    that read from one another crosswise do together.
+    """
+    kept, rejected = list(plans), list[Rejection]()
+    while kept and (found := _regions_on_a_cycle(facts, kept)) is not None:
+        guilty = [plan for plan in kept if plan.name in found] or kept
+        for plan in list(guilty):
+            kept.remove(plan)
+            reason = f"Region '{plan.name}' would wait for what is computed from it."
+            rejected.append(Rejection(Code.TRIGGER_CYCLE, reason, plan.clones[:4]))
+    return kept, rejected
+
+
 def _unproven(facts: Facts, plans: Sequence[RegionPlan]) -> dict[str, str]:
     """By region, a node that the ranks cannot show to be harmless."""
     ranks: dict[str, float] = {}

@@ -12,10 +12,11 @@ from graphrev.analysis.shapes import infer_shapes
 from graphrev.editor import GraphEditor
 from graphrev.ir import Graph, TensorRef
 from graphrev.passes.recompute.apply import apply_recompute
-from graphrev.passes.recompute.ordering import without_cycles
+from graphrev.passes.recompute.deferred import Deferrer, by_differentiation
+from graphrev.passes.recompute.ordering import without_cycles, without_joint_cycles
 from graphrev.passes.recompute.plan import RecomputePlan, RegionPlan
 from graphrev.passes.recompute.planner import Planner
-from graphrev.passes.recompute.readers import backward_readers
+from graphrev.passes.recompute.readers import Readers, backward_readers
 from graphrev.passes.recompute.regions import Region, marked_regions
 from graphrev.passes.recompute.triggers import with_triggers
 from graphrev.pipeline import Code, Pass, Rejection
@@ -28,9 +29,13 @@ class Recompute(Pass[RecomputePlan]):
 
     What enters a region is kept, and so is what leaves it where another region starts from it. The
     values between that gradients read are computed a second time, when the gradients of the next
-    region are done (Chen et al. 2016), so gradients are the very same bits.
+    region are done (Chen et al. 2016), so gradients are the very same bits. A region that nothing
+    differentiates yet gets a gradient of its own, which does the same when ``tf.gradients`` comes
+    by in a program that has imported graphrev.
 
     Attributes:
+        forward: ``defer`` gives regions that no backward pass reads a gradient of their own;
+            ``reject`` leaves them alone.
         random: ``save`` keeps the tensors random ops drew; ``stateless`` keeps their seeds.
         fed: tensors ("name:0") that are fed by name; regions around them are left alone.
         fetched: tensors that are fetched by name; they are alive anyway and are not recomputed.
@@ -38,6 +43,7 @@ class Recompute(Pass[RecomputePlan]):
 
     name: ClassVar[str] = "recompute"
 
+    forward: Literal["defer", "reject"] = "defer"
     random: Literal["save", "stateless"] = "save"
     fed: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ()
@@ -50,24 +56,25 @@ class Recompute(Pass[RecomputePlan]):
         if not regions:
             return RecomputePlan(())
         fetched = _tensors(self.fetched)
-        plans, incoming, refused = self._plans(facts, regions, replayed, fetched)
+        planner = self._planner(facts, replayed)
+        now, later = regions, list[Region]()
+        if self.forward == "defer":
+            now, later = by_differentiation(facts, regions)
+        readers = backward_readers(facts, now, fetched)
+        plans, incoming, refused = _plans(planner, zip(now, readers))
         plans, unheld = with_triggers(facts, plans, incoming)
         plans, cyclic = without_cycles(facts, plans)
+        deferred, left = _deferred(planner, later)
         notes = _fetched(regions, fetched)
-        return RecomputePlan((*notes, *refused, *unheld, *cyclic), tuple(plans))
+        rejections = (*notes, *refused, *unheld, *cyclic, *left)
+        return RecomputePlan(rejections, (*plans, *deferred))
 
     def apply(self, plan: RecomputePlan, editor: GraphEditor) -> None:
         """Adds the recomputation of every planned region and re-points its backward readers."""
         apply_recompute(plan, editor)
 
-    def _plans(
-        self,
-        facts: Facts,
-        regions: list[Region],
-        replayed: frozenset[str],
-        fetched: frozenset[TensorRef],
-    ) -> tuple[list[RegionPlan], list[tuple[str, ...]], list[Rejection]]:
-        planner = Planner(
+    def _planner(self, facts: Facts, replayed: frozenset[str]) -> Planner:
+        return Planner(
             facts,
             infer_shapes(facts.graph, skip=facts.gradient_side),
             control_contexts(facts.graph),
@@ -75,17 +82,6 @@ class Recompute(Pass[RecomputePlan]):
             replayed,
             self.random == "stateless",
         )
-        plans: list[RegionPlan] = []
-        incoming: list[tuple[str, ...]] = []
-        refused: list[Rejection] = []
-        for region, readers in zip(regions, backward_readers(facts, regions, fetched)):
-            outcome = planner.plan(region, readers)
-            if isinstance(outcome, Rejection):
-                refused.append(outcome)
-            else:
-                plans.append(outcome)
-                incoming.append(readers.incoming)
-        return plans, incoming, refused
 
     def _replayed(self, graph: Graph) -> frozenset[str]:
         if self.random == "save":
@@ -93,6 +89,34 @@ class Recompute(Pass[RecomputePlan]):
         return frozenset(
             name for name, node in graph.nodes.items() if ops.stateless_twin(node.op) is not None
         )
+
+
+def _plans(
+    planner: Planner, work: Iterable[tuple[Region, Readers]]
+) -> tuple[list[RegionPlan], list[tuple[str, ...]], list[Rejection]]:
+    """Plans without triggers, the nodes that deliver the gradient of each, and the refusals."""
+    plans: list[RegionPlan] = []
+    incoming: list[tuple[str, ...]] = []
+    refused: list[Rejection] = []
+    for region, readers in work:
+        outcome = planner.plan(region, readers)
+        if isinstance(outcome, Rejection):
+            refused.append(outcome)
+        else:
+            plans.append(outcome)
+            incoming.append(readers.incoming)
+    return plans, incoming, refused
+
+
+def _deferred(
+    planner: Planner, regions: Iterable[Region]
+) -> tuple[list[RegionPlan], list[Rejection]]:
+    """Plans for regions that nothing differentiates yet, and the refusals."""
+    deferrer = Deferrer(planner.facts, planner)
+    outcomes = [deferrer.plan(region) for region in regions]
+    planned = [outcome for outcome in outcomes if isinstance(outcome, RegionPlan)]
+    kept, cyclic = without_joint_cycles(planner.facts, planned)
+    return kept, [*(o for o in outcomes if isinstance(o, Rejection)), *cyclic]
 
 
 def _fetched(regions: Iterable[Region], fetched: frozenset[TensorRef]) -> list[Rejection]:

@@ -43,6 +43,28 @@ class Replay:
     twin: str
 
 
+Typed = tuple[TensorRef, DType]
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """How a region that nothing differentiates yet gets a gradient of its own.
+
+    Attributes:
+        outputs: what the region's last ops read from inside.
+        captures: everything else that the region reads from outside.
+        starts: the activations that enter it.
+        last: the last ops; they stay outside, since programs hold their tensors.
+        device: of the node that carries the gradient.
+    """
+
+    outputs: tuple[Typed, ...]
+    captures: tuple[Typed, ...]
+    starts: tuple[Typed, ...]
+    last: tuple[str, ...]
+    device: str
+
+
 @dataclass(frozen=True, slots=True)
 class RegionPlan:
     """How one region is computed again.
@@ -58,6 +80,8 @@ class RegionPlan:
         guards: in-place updates that must wait for copies that still read the old value.
         replays: random ops to make stateless.
         freed_bytes: activation bytes no longer kept for the backward pass, where shapes are known.
+        deferral: set where the graph is not differentiated yet; gates, triggers, redirects and
+            guards are then the gradient's business, when somebody asks for it.
     """
 
     name: str
@@ -70,15 +94,31 @@ class RegionPlan:
     guards: tuple[Guard, ...]
     replays: tuple[Replay, ...]
     freed_bytes: int | None
+    deferral: Deferral | None = None
+
+    @property
+    def kept(self) -> tuple[TensorRef, ...]:
+        """The activations that the region is computed again from."""
+        if self.deferral is not None:
+            return tuple(ref for ref, _ in self.deferral.starts)
+        return tuple(gate.tensor for gate in self.gates)
+
+    @property
+    def recomputed(self) -> tuple[TensorRef, ...]:
+        """The values that are computed again for a reader."""
+        if self.deferral is not None:
+            return tuple(ref for ref, _ in self.deferral.outputs)
+        return tuple(redirect.tensor for redirect in self.redirects)
 
     def to_json(self) -> dict[str, Any]:
         """The region as plain data."""
         return {
             "name": self.name,
             "scope": self.scope,
-            "kept": [str(gate.tensor) for gate in self.gates],
+            "kept": [str(ref) for ref in self.kept],
             "recomputed_nodes": len(self.clones),
-            "recomputed_tensors": [str(redirect.tensor) for redirect in self.redirects],
+            "recomputed_tensors": [str(ref) for ref in self.recomputed],
+            "deferred": self.deferral is not None,
             "triggers": list(self.triggers),
             "guarded_updates": sorted({guard.mutator for guard in self.guards}),
             "stateless_random_ops": [replay.node for replay in self.replays],
@@ -115,8 +155,8 @@ class RecomputePlan(Plan):
 
 
 def _region_line(region: RegionPlan) -> str:
-    kept = ", ".join(printable(str(gate.tensor)) for gate in region.gates[:4])
-    more = f" and {len(region.gates) - 4} more" if len(region.gates) > 4 else ""
+    kept = ", ".join(printable(str(ref)) for ref in region.kept[:4])
+    more = f" and {len(region.kept) - 4} more" if len(region.kept) > 4 else ""
     freed = "" if region.freed_bytes is None else f", frees {region.freed_bytes / 1e6:.1f} MB"
-    name = printable(region.name)
-    return f"region {name}: {len(region.clones)} nodes recomputed from {kept}{more}{freed}"
+    name, later = printable(region.name), "" if region.deferral is None else " when differentiated"
+    return f"region {name}: {len(region.clones)} nodes recomputed{later} from {kept}{more}{freed}"

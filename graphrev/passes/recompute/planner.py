@@ -43,17 +43,14 @@ class Planner:
         if not self.facts.recomputed.isdisjoint(region.nodes):
             reason = f"Region '{region.name}' is recomputed already."
             return Rejection(Code.ALREADY_REWRITTEN, reason, region.nodes[:4])
-        readers_ = (use.reader for use in readers.uses)
-        for name in (*region.members, *readers_):
-            if name in self.contexts:
-                place = " > ".join(self.contexts[name])
-                reason = f"'{name}' of region '{region.name}' lies in control flow ({place})."
-                return Rejection(Code.CROSSES_FRAME, reason, (name,))
-        clones = self._closure(region, {use.tensor.node for use in readers.uses})
+        framed = self.framed(region, (use.reader for use in readers.uses))
+        if framed is not None:
+            return framed
+        clones = self.closure(region, {use.tensor.node for use in readers.uses})
         if not clones:
             reason = f"Region '{region.name}': no backward pass reads a value of it."
             return Rejection(Code.NO_BACKWARD_READERS, reason, region.members[:4])
-        objection = next(self._objections(region, clones, readers.uses), None)
+        objection = next(self.objections(region, clones, readers.uses), None)
         if objection is not None:
             return objection
         gates = self._gates(region, clones)
@@ -68,11 +65,20 @@ class Planner:
             triggers=(),
             redirects=_redirects(readers.uses),
             guards=tuple(self._guards(region, clones)),
-            replays=tuple(self._replays(clones)),
+            replays=tuple(self.replays(clones)),
             freed_bytes=self._bytes(dict.fromkeys(use.tensor for use in readers.uses)),
         )
 
-    def _closure(self, region: Region, roots: set[str]) -> tuple[str, ...]:
+    def framed(self, region: Region, readers: Iterable[str] = ()) -> Rejection | None:
+        """The objection to a region, or readers of it, that lie in a loop or a branch."""
+        for name in (*region.members, *readers):
+            if name in self.contexts:
+                place = " > ".join(self.contexts[name])
+                reason = f"'{name}' of region '{region.name}' lies in control flow ({place})."
+                return Rejection(Code.CROSSES_FRAME, reason, (name,))
+        return None
+
+    def closure(self, region: Region, roots: set[str]) -> tuple[str, ...]:
         """The region's nodes that ``roots`` are computed from, in topological order."""
         needed: set[str] = set()
         for name in reversed(region.nodes):
@@ -96,7 +102,8 @@ class Planner:
                 gates[ref] = Gate(ref, dtype.base, source.device)
         return tuple(gates.values())
 
-    def _replays(self, clones: Iterable[str]) -> Iterator[Replay]:
+    def replays(self, clones: Iterable[str]) -> Iterator[Replay]:
+        """The random ops among ``clones`` that are drawn again."""
         for name in clones:
             twin = ops.stateless_twin(self.facts.graph[name].op)
             if name in self.replayed and twin is not None:
@@ -122,9 +129,10 @@ class Planner:
         sizes = [self.shapes.bytes(ref) for ref in tensors]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
-    def _objections(
+    def objections(
         self, region: Region, clones: Iterable[str], uses: Iterable[Use]
     ) -> Iterator[Rejection]:
+        """What speaks against copying ``clones`` while ``uses`` read the originals."""
         about = f"of region '{region.name}'"
         for name in clones:
             node = self.facts.graph[name]

@@ -38,7 +38,7 @@ def test_a_forward_graph_has_no_backward_readers() -> None:
         from tests.nets import snapshot
 
         graph = snapshot(live)
-    assert refusals(graph) == ["no_backward_readers"]
+    assert refusals(graph, forward="reject") == ["no_backward_readers"]
 
 
 def test_what_no_rewrite_covers_is_left_alone() -> None:
@@ -88,7 +88,7 @@ def test_a_random_op_without_a_stateless_twin_is_refused_only_where_it_must_be_d
 
 def test_a_region_that_keeps_nothing_for_the_backward_pass_is_left_alone() -> None:
     graph = chain(lambda x, name: x + 1.0, regions=1)
-    assert refusals(graph) == ["no_backward_readers"]
+    assert refusals(graph, forward="reject") == ["no_backward_readers"]
 
 
 def test_the_scope_refuses_eager_execution() -> None:
