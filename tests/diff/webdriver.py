@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,10 @@ class Browser:
         self.wait("document.documentElement.dataset.ready")
         return time.perf_counter() - start
 
+    def visit(self, address: str) -> None:
+        """Goes to an address."""
+        self._send("POST", f"{self._session}/url", {"url": address})
+
     def run(self, script: str, *arguments: Any) -> Any:
         """The value of a script's ``return``."""
         body = {"script": script, "args": list(arguments)}
@@ -70,7 +75,10 @@ class Browser:
         """Waits until an expression is true, and returns its value."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            found = self.run(f"return {condition}")
+            try:
+                found = self.run(f"return {condition}")
+            except urllib.error.HTTPError:  # between two pages there is nothing to ask
+                found = None
             if found:
                 return found
             time.sleep(0.02)
