@@ -104,8 +104,8 @@ class UpdatePlan:
         step: the global step's variable.
         after: nodes the update waits for: the optimizer's step.
         train_op: the node that is to wait for the update; ``None`` where nothing trains.
-        counts_itself: whether ``train_op`` itself advances the step, so that the step of this
-            update is one more than the variable holds.
+        counts_itself: whether ``train_op`` or what follows it advances the step, so that the step
+            of this update is one more than the variable holds.
     """
 
     schedule: Schedule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from graphrev.analysis.order import ancestor_labels, descendant_labels, index_of
+from graphrev.analysis.order import ancestor_labels, descendant_labels, index_of, topological
 from graphrev.errors import UsageError, printable
 from graphrev.ir import DType, Graph, Node, Shape
 from graphrev.passes.mask.gradients import updated_by
@@ -12,6 +12,7 @@ from graphrev.passes.mask.plan import UpdatePlan
 from graphrev.passes.mask.schedule import Schedule
 
 _ADVANCES = frozenset({"AssignAdd", "AssignAddVariableOp"})
+_READS = frozenset({"ReadVariableOp", "Identity"})
 _COUNTS = frozenset({DType.INT32, DType.INT64})
 
 
@@ -28,16 +29,19 @@ def plan_update(
         UsageError: the training op or the global step is missing or not plain.
     """
     step = _named_step(graph, global_step) if global_step is not None else None
-    end = _train_op(graph, kernels, train_op)
-    if end is None:
+    ends = _ends(graph, kernels, train_op)
+    if not ends:
         return _untrained(graph, schedule, step)
-    behind = _before(graph, end)
+    behind = _before(graph, ends)
     step = step or _step(graph, behind)
+    counting = [name for name in behind if _advances(graph, name, step.name)]
+    end = ends[0] if len(ends) == 1 else _meeting(graph, kernels, ends, counting)
     node = graph[end]
-    counts_itself = node.op in _ADVANCES and _handle_source(graph, node) == step.name
+    earlier = set(_before(graph, (end,))) - {end}
     # TensorFlow leaves a control edge away that an input of the op has already.
-    waits = (*node.control_inputs, *(r.node for r in node.inputs))
-    return _update(schedule, step, tuple(dict.fromkeys(waits)), end, counts_itself)
+    waits = tuple(dict.fromkeys((*node.control_inputs, *(r.node for r in node.inputs))))
+    follows = bool(counting) and earlier.isdisjoint(counting)
+    return _update(schedule, step, waits, end, follows)
 
 
 def _update(
@@ -66,34 +70,81 @@ def _untrained(graph: Graph, schedule: Schedule, step: Node | None) -> UpdatePla
     )
 
 
-def _train_op(graph: Graph, kernels: Sequence[str], given: str | None) -> str | None:
+def _ends(graph: Graph, kernels: Sequence[str], given: str | None) -> list[str]:
+    """The ops that end a training step: nothing reads them, and every update is before them."""
     if given is not None:
         name = given.removesuffix(":0")
         if name not in graph:
             raise UsageError(f"mask: train_op '{printable(given)}' is not in the graph.")
-        return name
-    updates = dict.fromkeys(name for kernel in kernels for name in updated_by(graph, kernel))
+        return [name]
+    updates = _updates(graph, kernels)
     if not updates:
-        return None
-    index = index_of(graph)
-    labels = descendant_labels(index, [[index.ids[name] for name in updates]], control=True)
-    ends = [
+        return []
+    labels = _after(graph, updates)
+    whole = (1 << len(updates)) - 1
+    sinks = [
         name
-        for name, label in zip(index.names, labels)
+        for name, label in labels.items()
         if label and not graph.readers.get(name) and not graph.control_readers.get(name)
     ]
-    if len(ends) == 1:
-        return ends[0]
+    ends = [name for name in sinks if labels[name] == whole]
+    partial = [n for n in sinks if labels[n] != whole and graph[n].op not in _READS]
+    if partial or not ends:
+        raise _ambiguous(ends + partial or sinks)
+    return ends
+
+
+def _updates(graph: Graph, kernels: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(name for kernel in kernels for name in updated_by(graph, kernel)))
+
+
+def _after(graph: Graph, updates: Sequence[str]) -> dict[str, int]:
+    """For each node the updates that it comes after, as bits."""
+    index = index_of(graph)
+    seeds = [[index.ids[name]] for name in updates]
+    return dict(zip(index.names, descendant_labels(index, seeds, control=True)))
+
+
+def _meeting(
+    graph: Graph, kernels: Sequence[str], ends: Sequence[str], counting: Sequence[str]
+) -> str:
+    """Where all updates have been made, before any of several ``ends``.
+
+    Raises:
+        UsageError: they share no such op, or the step is counted beside it.
+    """
+    updates = _updates(graph, kernels)
+    labels, whole = _after(graph, updates), (1 << len(updates)) - 1
+    index = index_of(graph)
+    seeds = [[index.ids[name]] for name in ends]
+    before = dict(zip(index.names, ancestor_labels(index, seeds, control=True)))
+    everyone = (1 << len(ends)) - 1
+    for name in topological(graph):
+        if labels[name] != whole or name in updates or before[name] != everyone:
+            continue
+        earlier, later = set(_before(graph, (name,))), _after(graph, (name,))
+        if all(op in earlier or later[op] for op in counting):
+            return name
+        break
+    raise _ambiguous(ends)
+
+
+def _ambiguous(ends: Sequence[str]) -> UsageError:
     shown = ", ".join(f"'{printable(name)}'" for name in ends[:5])
-    raise UsageError(
+    return UsageError(
         f"mask: {len(ends)} ops may be the training op: {shown}. Say which with train_op=NAME."
     )
 
 
-def _before(graph: Graph, end: str) -> list[str]:
+def _before(graph: Graph, ends: Sequence[str]) -> list[str]:
     index = index_of(graph)
-    labels = ancestor_labels(index, [[index.ids[end]]], control=True)
+    labels = ancestor_labels(index, [[index.ids[end] for end in ends]], control=True)
     return [name for name, label in zip(index.names, labels) if label]
+
+
+def _advances(graph: Graph, name: str, step: str) -> bool:
+    node = graph[name]
+    return node.op in _ADVANCES and _handle_source(graph, node) == step
 
 
 def _step(graph: Graph, behind: Sequence[str]) -> Node:

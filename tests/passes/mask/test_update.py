@@ -179,3 +179,41 @@ def test_targets_and_erk_set_the_sparsity_of_each_kernel() -> None:
 def test_mask_runs_by_name_and_says_what_it_does() -> None:
     report = graphrev.analyze(built(convolutions), "mask{sparsity=0.9,end=100}")
     assert "2 kernels of 3780 weights masked" in report.to_text(memory=False)
+
+
+def test_update_is_made_where_all_that_trains_meets() -> None:
+    """Two ops end the step, and the counter comes after the optimizer."""
+
+    def build() -> Any:
+        loss = convolutions()
+        train = tf.train.GradientDescentOptimizer(0.01).minimize(loss, name="sgd")
+        with tf.control_dependencies([train]):
+            step = tf.get_variable("counter", [], tf.int64, tf.zeros_initializer())
+            counted = tf.assign_add(step, 1)
+        tf.group(counted, name="train")
+        tf.identity(counted, name="shown")
+        return loss
+
+    options = {"sparsity": 0.5, "begin": 2, "frequency": 2}
+    after, plan = (lambda r: (r[0].after, r[1]))(mask(built(build, train=False), **options))
+    assert plan.update is not None and plan.update.train_op == "sgd"
+    session = Session(after)
+    for step in range(1, 4):
+        session.run("train", {"x:0": batch((8, 6, 6, 3))})
+        assert bool(sum(zeros(session).values())) == (step >= 2)
+
+
+def test_two_training_ops_are_asked_about() -> None:
+    def build() -> Any:
+        x = tf.placeholder(tf.float32, [2, 3], "x")
+        a, b = variable("a", [3, 4]), variable("b", [4, 5])
+        loss = tf.reduce_sum(tf.matmul(tf.matmul(x, a), b))
+        step = tf.train.get_or_create_global_step()
+        for v in (a, b):
+            tf.train.GradientDescentOptimizer(0.1).minimize(
+                loss, step, [v], name=f"train_{v.op.name}"
+            )
+        return loss
+
+    with pytest.raises(UsageError, match="2 ops may be the training op: 'train_a', 'train_b'"):
+        mask(built(build, train=False))
