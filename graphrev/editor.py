@@ -331,6 +331,13 @@ def _renamed_readers(
     return hints
 
 
+def make_edits(editor: GraphEditor, log: EditLog) -> None:
+    """Makes the edits of ``log`` with ``editor``, each because of what it was first made for."""
+    for edit in log:
+        with editor.because(edit.cause.subject, edit.cause.reason):
+            _replay_one(editor, edit)
+
+
 def replay(graph: Graph, log: EditLog) -> Graph:
     """The graph that results from making the edits of ``log`` on ``graph``."""
     editor = GraphEditor(graph)

@@ -20,7 +20,13 @@ _ENTER = frozenset({"Enter", "RefEnter"})
 _EXIT = frozenset({"Exit", "RefExit"})
 _SWITCH = frozenset({"Switch", "RefSwitch"})
 _MERGE = frozenset({"Merge", "RefMerge"})
+_LOOP = "while "
 _OPS = _ENTER | _EXIT | _SWITCH | _MERGE
+
+
+def is_loop_body(context: Context) -> bool:
+    """Whether what lies in ``context`` runs in every iteration of the innermost loop."""
+    return bool(context) and context[-1].startswith(_LOOP)
 
 
 def control_contexts(graph: Graph) -> dict[str, Context]:
@@ -42,7 +48,7 @@ def _context(graph: Graph, node: Node, contexts: dict[str, Context]) -> Context:
     deepest = max(known, key=len, default=())
     if node.op in _ENTER:
         frame = node.attrs.get("frame_name", b"")
-        return (*deepest, f"while {frame!r}")
+        return (*deepest, f"{_LOOP}{frame!r}")
     if node.op in _EXIT:
         return deepest[:-1]
     if node.op in _SWITCH:
@@ -58,7 +64,11 @@ def _predicate(graph: Graph, switch: Node) -> TensorRef | None:
     if len(switch.inputs) < 2:
         return None
     predicate = switch.inputs[1]
-    return None if graph[predicate.node].op == "LoopCond" else predicate
+    node = graph[predicate.node]
+    while node.op == "Identity":
+        predicate = node.inputs[0]
+        node = graph[predicate.node]
+    return None if node.op == "LoopCond" else predicate
 
 
 def _is_loop_merge(graph: Graph, merge: Node) -> bool:

@@ -101,8 +101,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Mark the pairs so that they do not share nodes.",
     ),
     Code.CROSSES_FRAME: Explanation(
-        "The block lies in a while loop or a cond branch, or reaches across its border.",
-        "Nothing to do in this version; the block is left exact.",
+        "The block lies in a cond branch, in a loop whose gradient loop is not known, or reaches "
+        "across the border of one.",
+        "Differentiate first; in branches nothing is done in this version, the block is left "
+        "exact.",
     ),
     Code.OPTED_OUT: Explanation(
         "The nodes were built under no_rewrite().",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from graphrev.editor import GraphEditor
+from graphrev.editor import GraphEditor, make_edits
 from graphrev.ir import AttrValue, DType, Node, TensorRef
 from graphrev.ir.marks import without_marks
 from graphrev.passes.reversible.deferred import write_deferred
@@ -25,6 +25,7 @@ STREAM_ATTR = "_graphrev_stream"
 
 def apply_reversible(plan: ReversiblePlan, editor: GraphEditor) -> None:
     """Makes the edits of ``plan``."""
+    make_edits(editor, plan.loop_edits)
     for block in plan.blocks:
         if block.deferred:
             write_deferred(block, editor)

@@ -23,6 +23,7 @@ from graphrev.passes.reversible.drift import (
     worst_drift,
 )
 from graphrev.passes.reversible.halves import Chain, Half, Pair
+from graphrev.passes.reversible.loops.planning import Outcome, plan_loops
 from graphrev.passes.reversible.marked import find_marked
 from graphrev.passes.reversible.plan import BlockPlan, ReversiblePlan
 from graphrev.passes.reversible.planner import Planner
@@ -84,6 +85,7 @@ class Reversible(Pass[ReversiblePlan]):
         whole = [p for p in found.pairs if all(half in regions for half in p.halves)]
         chains, overlaps = join(around, whole)
         candidates, done = _unfinished(around, [_candidate(chain, regions) for chain in chains])
+        loops, candidates = self._in_loops(around, candidates)
         later: list[Candidate] = []
         if self.forward == "defer":
             candidates, later = undifferentiated(around, candidates)
@@ -99,7 +101,18 @@ class Reversible(Pass[ReversiblePlan]):
                 rejections.append(outcome)
         deferred = tuple(plan for plan in plans if plan.deferred)
         blocks, cyclic = without_cycles(around, [plan for plan in plans if not plan.deferred])
-        return ReversiblePlan((*rejections, *cyclic), (*blocks, *deferred))
+        rejections = [*rejections, *cyclic, *loops.rejections]
+        return ReversiblePlan(tuple(rejections), (*blocks, *deferred), loops.plans, loops.edits)
+
+    def _in_loops(
+        self, around: Surroundings, candidates: Sequence[Candidate]
+    ) -> tuple[Outcome, list[Candidate]]:
+        """What happens to the candidates that lie in loops, and the other candidates."""
+        contexts = control_contexts(around.graph) if candidates else {}
+        inside = [item for item in candidates if item.chain.halves[-1].y.node in contexts]
+        outcome = plan_loops(around, contexts, inside)
+        chosen = set(map(id, inside))
+        return outcome, [item for item in candidates if id(item) not in chosen]
 
     def apply(self, plan: ReversiblePlan, editor: GraphEditor) -> None:
         """Adds the recomputation of every planned block and re-points its backward readers."""
@@ -125,7 +138,7 @@ class Reversible(Pass[ReversiblePlan]):
     def _find(self, around: Surroundings) -> Found:
         if self.detect == "marked":
             return find_marked(around)
-        ours = around.gradient_side
+        ours = around.gradient_side | around.gradient_loops
         sums = [
             name
             for name, node in around.graph.nodes.items()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from graphrev.edits import EditLog
 from graphrev.errors import printable
 from graphrev.ir import DType, TensorRef
 from graphrev.passes.reversible.halves import Half
+from graphrev.passes.reversible.loops.plan import LoopPlan
 from graphrev.pipeline import Plan
 
 
@@ -159,28 +161,38 @@ class ReversiblePlan(Plan):
     """Blocks to rewrite, and why each near miss is left alone."""
 
     blocks: tuple[BlockPlan, ...] = ()
+    loops: tuple[LoopPlan, ...] = ()
+    loop_edits: EditLog = ()
+    """The edits that carry out all of ``loops``."""
 
     @property
     def is_empty(self) -> bool:
         """Whether no block is rewritten."""
-        return not self.blocks
+        return not self.blocks and not self.loops
 
     def summary(self) -> str:
         """One line for people."""
         pairs = sum((len(block.halves) + 1) // 2 for block in self.blocks)
+        pairs += sum(loop.pairs for loop in self.loops)
         clones = sum(len(half.clones) for block in self.blocks for half in block.halves)
+        clones += sum(loop.recomputed for loop in self.loops)
         return (
-            f"{len(self.blocks)} blocks of {pairs} residual pairs, {clones} nodes recomputed, "
+            f"{len(self.blocks) + len(self.loops)} blocks of {pairs} residual pairs, "
+            f"{clones} nodes recomputed, "
             f"{len(self.rejections)} left alone"
         )
 
     def describe(self) -> tuple[str, ...]:
         """One line per block."""
-        return tuple(_block_line(block) for block in self.blocks)
+        lines = (_block_line(block) for block in self.blocks)
+        return (*lines, *(loop.describe() for loop in self.loops))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
-        return {"blocks": [block.to_json() for block in self.blocks]}
+        return {
+            "blocks": [block.to_json() for block in self.blocks],
+            "loops": [loop.to_json() for loop in self.loops],
+        }
 
 
 def _block_line(block: BlockPlan) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from graphrev.analysis import ops
+from graphrev.analysis.frames_gradients import ControlFlow, control_flow
 from graphrev.analysis.order import GraphIndex, descendant_labels, index_of
 from graphrev.analysis.shapes import Shapes, infer_shapes
 from graphrev.ir import DType, Graph, Node, TensorRef
@@ -87,6 +88,18 @@ class Surroundings:
             return frozenset()
         labels = descendant_labels(self.index, [seeds], control=False)
         return frozenset(name for name, label in zip(self.index.names, labels) if label)
+
+    @cached_property
+    def flow(self) -> ControlFlow:
+        """The v1 loops, their stacks and their gradient loops."""
+        return control_flow(self.graph)
+
+    @cached_property
+    def gradient_loops(self) -> frozenset[str]:
+        """The nodes of loops that are the gradients of other loops."""
+        frames = {p.backward.number for pairs in self.flow.gradients.values() for p in pairs}
+        inside = self.flow.frames.of.items() if frames else ()
+        return frozenset(name for name, number in inside if number in frames)
 
     @cached_property
     def recomputed(self) -> frozenset[str]:

@@ -1,0 +1,90 @@
+"""The body of a forward loop: what its nodes depend on, decided once for each pair of loops.
+
+A value is *free* when it is the same in every iteration: constants, what enters the loop as an
+invariant, reads of variables that nobody writes meanwhile, and what is computed from those alone.
+The gradient loop computes free values itself; nothing of them is saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from graphrev.analysis import ops
+from graphrev.analysis.frames import Context
+from graphrev.analysis.frames_gradients import GradientLoop
+from graphrev.analysis.frames_stacks import Stack
+from graphrev.ir import Node, TensorRef
+from graphrev.passes.reversible.loops.snapshots import Snapshots
+from graphrev.passes.reversible.surroundings import Surroundings
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """One pair of loops with the facts about the forward body.
+
+    Attributes:
+        members: the nodes of each frame in topological order.
+        contexts: the loop or branch of each node.
+        snapshots: which variable reads may be repeated.
+        gone: stacks that were removed.
+    """
+
+    around: Surroundings
+    pair: GradientLoop
+    members: Mapping[int, tuple[str, ...]]
+    contexts: Mapping[str, Context]
+    snapshots: Snapshots
+    gone: set[str] = field(default_factory=set[str])
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes of the forward frame that run in every iteration, in topological order."""
+        frame = self.pair.forward
+        here = self.contexts.get(self.pair.index, ())
+        found = self.members.get(frame.number, ())
+        return tuple(name for name in found if self.contexts.get(name, ()) == here)
+
+    @cached_property
+    def free(self) -> frozenset[str]:
+        """The nodes whose values are the same in every iteration."""
+        invariants = frozenset(self.pair.forward.invariants)
+        free: set[str] = set()
+        for name in self.nodes:
+            node = self.around.graph[name]
+            if name in invariants:
+                known = node.op == "Enter"
+            elif ops.is_constant(node.op):
+                known = True
+            elif node.op == "ReadVariableOp":
+                known = node.inputs[0].node in free and self.snapshots.allows(name, self.pair)
+            else:
+                known = is_pure(node) and all(ref.node in free for ref in node.inputs)
+            if known:
+                free.add(name)
+        return frozenset(free)
+
+    @cached_property
+    def _stacked(self) -> Mapping[TensorRef, Stack]:
+        return {s.value: s for s in self.pair.stacks if not s.branched}
+
+    def stack_of(self, ref: TensorRef) -> Stack | None:
+        """The stack that a value is pushed to in every iteration."""
+        stack = self._stacked.get(ref)
+        return None if stack is None or stack.name in self.gone else stack
+
+    def pushed(self) -> tuple[TensorRef, ...]:
+        """The values that are pushed in every iteration."""
+        return tuple(ref for ref, stack in self._stacked.items() if stack.name not in self.gone)
+
+
+def is_pure(node: Node) -> bool:
+    """Whether a copy of the node in another loop computes the same from the same inputs."""
+    return (
+        bool(node.inputs)
+        and not ops.is_stateful(node.op)
+        and not ops.is_random(node.op)
+        and not ops.is_control_flow_v1(node.op)
+        and node.op != "ControlTrigger"
+    )

@@ -1,0 +1,281 @@
+"""Plans the blocks that lie inside while loops, and says why the others are left alone.
+
+The edits are made on a private copy of the graph, which shows whether the result is a graph that
+can run; the plan holds the edits themselves, so that applying it decides nothing. A block that
+turns out to be impossible is refused and the rest is planned again without it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from graphrev.analysis.frames import Context
+from graphrev.analysis.frames_gradients import ControlFlow, GradientLoop
+from graphrev.analysis.frames_loops import ROOT, find_frames
+from graphrev.analysis.order import topological
+from graphrev.editor import GraphEditor
+from graphrev.edits import EditLog
+from graphrev.ir import AttrValue, DType, TensorRef
+from graphrev.ir.index import CycleError
+from graphrev.passes.reversible.drift import estimate
+from graphrev.passes.reversible.loops.body import Body
+from graphrev.passes.reversible.loops.guards import wait_for_exits
+from graphrev.passes.reversible.loops.plan import LoopPlan
+from graphrev.passes.reversible.loops.snapshots import Snapshots
+from graphrev.passes.reversible.loops.spans import Carry, spanning
+from graphrev.passes.reversible.loops.stacking import remove_stack
+from graphrev.passes.reversible.loops.triggers import Triggers
+from graphrev.passes.reversible.loops.uses import Kind, StackUse, stack_uses
+from graphrev.passes.reversible.loops.values import UnreachableError, Values
+from graphrev.passes.reversible.loops.writer import LoopWriter
+from graphrev.passes.reversible.surroundings import BLOCK_ATTR, Surroundings
+from graphrev.passes.reversible.uses import Candidate
+from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.scopes import common_scope
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Plans, the edits that carry all of them out, and what is left alone."""
+
+    plans: tuple[LoopPlan, ...] = ()
+    edits: EditLog = ()
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """A block and the pair of loops it is to be rewritten in."""
+
+    item: Candidate
+    pair: GradientLoop
+
+
+@dataclass(eq=False)
+class _Facts:
+    around: Surroundings
+    flow: ControlFlow
+    contexts: Mapping[str, Context]
+    members: dict[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
+    bodies: dict[tuple[int, int], Body] = field(default_factory=dict[tuple[int, int], Body])
+
+    def body(self, pair: GradientLoop, snapshots: Snapshots) -> Body:
+        key = (pair.forward.number, pair.backward.number)
+        if key not in self.bodies:
+            self.bodies[key] = Body(self.around, pair, self.members, self.contexts, snapshots)
+        return self.bodies[key]
+
+
+def plan_loops(
+    around: Surroundings, contexts: Mapping[str, Context], candidates: Sequence[Candidate]
+) -> Outcome:
+    """Plans every block of ``candidates``, each of which lies in one loop body.
+
+    Args:
+        contexts: the loop or branch of each node.
+        candidates: chains whose nodes all run in every iteration of one loop.
+    """
+    if not candidates:
+        return Outcome()
+    flow = around.flow
+    facts = _Facts(around, flow, contexts, _members(around, flow))
+    tasks: list[_Task] = []
+    rejections: list[Rejection] = []
+    for item in candidates:
+        number = flow.frames.frame(item.chain.halves[-1].y.node)
+        pairs = flow.gradients.get(number, ())
+        tasks.extend(_Task(item, pair) for pair in pairs)
+        if not pairs:
+            rejections.append(_no_gradient(flow, number, item))
+    while True:
+        try:
+            plans, edits = _attempt(facts, tasks)
+            return Outcome(plans, edits, tuple(rejections))
+        except _RefusedError as refusal:
+            tasks = [task for task in tasks if task.item is not refusal.item]
+            rejections.append(refusal.rejection)
+
+
+class _RefusedError(Exception):
+    def __init__(self, item: Candidate, rejection: Rejection) -> None:
+        super().__init__(rejection.reason)
+        self.item = item
+        self.rejection = rejection
+
+
+def _members(around: Surroundings, flow: ControlFlow) -> dict[int, tuple[str, ...]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    for name in topological(around.graph):
+        number = flow.frames.frame(name)
+        if number != ROOT:
+            found[number].append(name)
+    return {number: tuple(names) for number, names in found.items()}
+
+
+def _no_gradient(flow: ControlFlow, number: int, item: Candidate) -> Rejection:
+    nodes = item.chain.nodes
+    broken = number in flow.frames.broken
+    for fault in flow.faults:
+        about = {flow.frames.frame(name) for name in fault.nodes}
+        if number in about or broken:
+            return Rejection(Code.CROSSES_FRAME, fault.reason, (*nodes[:1], *fault.nodes))
+    reason = f"Block '{item.chain.name}' lies in a loop, and no gradient loop pops its values."
+    return Rejection(Code.CROSSES_FRAME, reason, nodes)
+
+
+def _attempt(facts: _Facts, tasks: Sequence[_Task]) -> tuple[tuple[LoopPlan, ...], EditLog]:
+    """All plans and their edits.
+
+    Raises:
+        _RefusedError: one block cannot be rewritten.
+    """
+    editor = GraphEditor(facts.around.graph)
+    snapshots = Snapshots(facts.around, facts.flow, facts.contexts)
+    facts.bodies.clear()
+    plans = [_Planning(facts, task, snapshots, editor).plan() for task in tasks]
+    changed, edits = editor.finish()
+    try:
+        changed.index  # noqa: B018  (the order is found, or it is not)
+    except CycleError as error:
+        raise _blame(tasks, editor, error.nodes) from error
+    if edits and find_frames(changed).faults != facts.flow.frames.faults:
+        raise AssertionError("a rewritten loop crosses frames")
+    return tuple(plans), edits
+
+
+def _blame(tasks: Sequence[_Task], editor: GraphEditor, nodes: tuple[str, ...]) -> _RefusedError:
+    marks = {editor[name].attrs.get(BLOCK_ATTR) for name in nodes}
+    guilty = [task for task in tasks if task.item.chain.name.encode() in marks]
+    item = (guilty or list(tasks))[0].item
+    reason = f"Block '{item.chain.name}': '{nodes[0]}' would wait for what it is computed from."
+    return _RefusedError(item, Rejection(Code.TRIGGER_CYCLE, reason, (*item.chain.nodes, *nodes)))
+
+
+class _Planning:
+    """Plans one block in one pair of loops."""
+
+    def __init__(
+        self, facts: _Facts, task: _Task, snapshots: Snapshots, editor: GraphEditor
+    ) -> None:
+        self._facts = facts
+        self._pair = task.pair
+        self._item = task.item
+        self._whole = task.item
+        self._snapshots = snapshots
+        self._editor = editor
+        self._carries: tuple[Carry, ...] = ()
+        span = spanning(facts.around, task.pair.forward, task.item)
+        if span is not None:
+            self._item, self._carries = span
+
+    def plan(self) -> LoopPlan:
+        """Makes the edits and says what they are."""
+        body = self._facts.body(self._pair, self._snapshots)
+        uses = stack_uses(body, self._item)
+        gained = [use for use in uses if use.kind in (Kind.INNER, Kind.STREAM)]
+        if not any(use.kind is Kind.INNER for use in gained) and not self._carries:
+            raise _RefusedError(self._whole, _nothing_gained(self._item))
+        name = self._item.chain.name
+        readers = self._facts.around.graph.readers
+        scope = common_scope(r for use in gained for r in readers.get(use.stack.pop, ()))
+        scope = f"{scope}/{name}/recompute"
+        attrs: Mapping[str, AttrValue] = MappingProxyType({BLOCK_ATTR: name.encode()})
+        values = self._values(self._pair, scope, attrs)
+        with self._editor.because(name, f"undo the loop of {self._pair.forward.cond}"):
+            try:
+                writer = self._write(body, values, uses, scope, attrs)
+            except UnreachableError as error:
+                raise _RefusedError(self._whole, error.rejection) from error
+            removed = self._replace(body, writer, values, uses)
+        body.gone.update(removed)
+        dtype = self._facts.around.dtype(
+            self._facts.around.graph[self._whole.chain.halves[0].y.node]
+        )
+        halves = len(self._item.chain.halves)
+        return LoopPlan(
+            name=name,
+            scope=scope,
+            frame=self._pair.forward.name.decode("utf-8", "replace"),
+            halves=halves,
+            inputs=self._item.chain.inputs,
+            outputs=self._item.chain.outputs,
+            carried=bool(self._carries),
+            anchor_every=None,
+            recomputed=writer.recomputed,
+            removed=removed,
+            kept=tuple(use.stack.name for use in uses if use.stack.name not in removed),
+            added=tuple(values.saved),
+            drift=estimate(dtype or DType.FLOAT, halves),
+        )
+
+    def _values(self, pair: GradientLoop, scope: str, attrs: Mapping[str, AttrValue]) -> Values:
+        outer = None if pair.outer is None else self._values(pair.outer, scope, attrs)
+        body = self._facts.body(pair, self._snapshots)
+        return Values(body, outer, scope, attrs, self._editor)
+
+    def _write(
+        self,
+        body: Body,
+        values: Values,
+        uses: Sequence[StackUse],
+        scope: str,
+        attrs: Mapping[str, AttrValue],
+    ) -> LoopWriter:
+        writer = LoopWriter(body, self._item, values, scope, attrs, self._editor)
+        merges = [writer.carry(carry) for carry in self._carries]
+        lowest = 0
+        if not self._carries:
+            for stream in self._item.chain.outputs:
+                writer.start_from(stream, values.bring(self._as_pushed(body, stream)))
+            lowest = _lowest_needed(self._item, uses)
+        writer.undo(lowest, Triggers(body, self._item, uses))
+        exits = [writer.hand_on(carry, merge) for carry, merge in zip(self._carries, merges)]
+        refused = wait_for_exits(body, self._item, exits, self._editor)
+        if refused is not None:
+            raise _RefusedError(self._whole, refused)
+        writer.derive(uses)
+        return writer
+
+    def _as_pushed(self, body: Body, stream: TensorRef) -> TensorRef:
+        """The alias of a stream that a stack holds already, else the stream itself."""
+        for value in body.pushed():
+            if body.around.origin(value) == stream:
+                return value
+        return stream
+
+    def _replace(
+        self, body: Body, writer: LoopWriter, values: Values, uses: Sequence[StackUse]
+    ) -> tuple[str, ...]:
+        """Re-points the pops' readers and removes the stacks that nobody needs any more."""
+        removed: list[str] = []
+        for use in uses:
+            if use.stack.name in values.kept:
+                continue
+            value = writer.value_of(use)
+            if value is None or use.stack.name in values.kept:
+                continue
+            readers = tuple(self._editor.readers(use.stack.pop))
+            self._editor.redirect(TensorRef(use.stack.pop), value, readers)
+            remove_stack(self._pair, use.stack, self._editor)
+            removed.append(use.stack.name)
+        return tuple(removed)
+
+
+def _lowest_needed(item: Candidate, uses: Sequence[StackUse]) -> int:
+    """The first half whose values, or whose p, somebody reads."""
+    places = [use.place for use in uses if use.kind is Kind.INNER and use.place is not None]
+    rebuilt = {half.p: place for place, half in enumerate(item.chain.halves)}
+    for use in uses:
+        if use.stream is not None and use.stream in rebuilt:
+            places.append(rebuilt[use.stream])
+    return min(places, default=len(item.chain.halves))
+
+
+def _nothing_gained(item: Candidate) -> Rejection:
+    reason = (
+        f"Block '{item.chain.name}': its gradient loop reads no value that would be recomputed."
+    )
+    return Rejection(Code.NO_BACKWARD_READERS, reason, item.chain.nodes)
