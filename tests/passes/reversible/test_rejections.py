@@ -112,11 +112,12 @@ def crosses_frame() -> tuple[Graph, dict[str, Any]]:
         x = tf.placeholder(tf.float32, [4, 8], "x")
         w = tf.get_variable("w", [8, 8], use_resource=True)
 
-        def body(i: Any, a: Any, b: Any) -> Any:
-            a = a + tf.tanh(tf.matmul(b, w))
-            return i + 1, a, b + tf.tanh(tf.matmul(a, w))
+        def looped(v: Any) -> Any:
+            return tf.while_loop(lambda u: tf.reduce_sum(u) < 9, lambda u: tf.matmul(u, w) + 1, [v])
 
-        _, a, b = tf.while_loop(lambda i, a, b: i < 3, body, [0, x, x * 2.0])
+        x1, x2 = x * 3.0, x * 2.0
+        a = x1 + looped(x2)
+        b = x2 + tf.tanh(a)
         tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(a * b))
         return snapshot(graph), {}
 
