@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from graphrev.diff import GraphDiff
     from graphrev.errors import GraphrevError
     from graphrev.io import Model
-    from graphrev.marks import mark_residual_pair, no_rewrite, recompute_scope, residual_pair
+    from graphrev.marks import (
+        mark_residual_pair,
+        no_rewrite,
+        prunable,
+        recompute_scope,
+        residual_pair,
+    )
     from graphrev.report import Report
     from graphrev.verification import Verification
 
@@ -39,6 +45,7 @@ _HOMES = {
     "mark_residual_pair": "graphrev.marks",
     "no_rewrite": "graphrev.marks",
     "passes": "graphrev.passes",
+    "prunable": "graphrev.marks",
     "recompute_scope": "graphrev.marks",
     "residual_pair": "graphrev.marks",
     "rewrite": "graphrev.api",
@@ -61,6 +68,7 @@ __all__ = [
     "mark_residual_pair",
     "no_rewrite",
     "passes",
+    "prunable",
     "recompute_scope",
     "residual_pair",
     "rewrite",

@@ -11,7 +11,15 @@ from typing import Any
 
 from graphrev.errors import UsageError
 from graphrev.io.protos import tensorflow_core
-from graphrev.ir.marks import NO_REWRITE_ATTR, PAIR_ATTR, RECOMPUTE_ATTR, ROLES, PairMark
+from graphrev.ir.marks import (
+    GROUP_ATTR,
+    NO_REWRITE_ATTR,
+    PAIR_ATTR,
+    PRUNABLE_ATTR,
+    RECOMPUTE_ATTR,
+    ROLES,
+    PairMark,
+)
 
 
 @contextmanager
@@ -64,6 +72,24 @@ def recompute_scope(name: str | None = None) -> Generator[None]:
     mark = _unique(graph, name or "region").encode()
     with _attribute(graph, RECOMPUTE_ATTR, list_=[mark]):
         yield
+
+
+@contextmanager
+def prunable(name: str | None = None) -> Generator[None]:
+    """Kernels that are made or used inside are masked by the ``mask`` pass.
+
+    Once a graph has such marks the pass masks nothing else, unless ``include`` says so.
+
+    Args:
+        name: a group; with ``allocation=global`` the kernels of one group are ranked together.
+    """
+    graph = _default_graph()
+    with _attribute(graph, PRUNABLE_ATTR, flag=True):
+        if name is None:
+            yield
+            return
+        with _attribute(graph, GROUP_ATTR, list_=[name.encode()]):
+            yield
 
 
 @contextmanager

@@ -133,7 +133,7 @@ class _Listing:
         values = self._entry(key).bytes_list.value
         slices = self._slices()
         for name in names:
-            values.append(self._variable(name, slices, trained=name in trained))
+            values.append(variable_def(self._graph, name, slices, trained=name in trained))
 
     def _slices(self) -> dict[str, bytes]:
         """The SaveSliceInfoDef of each partition, by the name of its variable."""
@@ -145,37 +145,43 @@ class _Listing:
                 found[name] = wire.chunk(inner[_SLICE])
         return found
 
-    def _variable(self, name: str, slices: Mapping[str, bytes], *, trained: bool) -> bytes:
-        node = self._graph[name]
-        assign, snapshot = self._served(node)
-        initial = self._graph[assign].inputs[1] if assign else None
-        texts = {_NAME: f"{name}:0", _INITIALIZER: assign, _SNAPSHOT: f"{snapshot}:0"}
-        parts = [wire.bytes_field(n, text.encode()) for n, text in texts.items() if text]
-        kernel = kernel_of(node) or ""
-        if role_of(node) == "mask" and kernel in slices:
-            parts.append(wire.bytes_field(_SLICE, _own_slice(slices[kernel], name, kernel)))
-        if node.op == "VarHandleOp":
-            parts.append(wire.number_field(_IS_RESOURCE, 1))
-        if initial is not None:
-            parts.append(wire.bytes_field(_INITIAL, f"{initial.node}:{initial.index}".encode()))
-        if trained:
-            parts.append(wire.number_field(_TRAINABLE, 1))
-        return b"".join(parts)
 
-    def _served(self, node: Node) -> tuple[str, str]:
-        """The variable's initializer and the read that TensorFlow calls its snapshot."""
-        assign = snapshot = ""
-        for reader in self._graph.readers_of(TensorRef(node.name)):
-            other = self._graph[reader]
-            if (
-                other.op in _ASSIGNS
-                and not assign
-                and self._graph[other.inputs[1].node].op == ("Const")
-            ):
-                assign = reader
-            elif other.op in _READS and not snapshot and not other.control_inputs:
-                snapshot = reader
-        return assign, snapshot or node.name
+def variable_def(
+    graph: Graph, name: str, slices: Mapping[str, bytes], *, trained: bool = False
+) -> bytes:
+    """A VariableDef of the variable ``name``.
+
+    Args:
+        slices: the SaveSliceInfoDef of each partition, by the name of its variable.
+        trained: whether optimizers are to find it.
+    """
+    node = graph[name]
+    assign, snapshot = _served(graph, node)
+    initial = graph[assign].inputs[1] if assign else None
+    texts = {_NAME: f"{name}:0", _INITIALIZER: assign, _SNAPSHOT: f"{snapshot}:0"}
+    parts = [wire.bytes_field(n, text.encode()) for n, text in texts.items() if text]
+    kernel = kernel_of(node) or ""
+    if role_of(node) == "mask" and kernel in slices:
+        parts.append(wire.bytes_field(_SLICE, _own_slice(slices[kernel], name, kernel)))
+    if node.op == "VarHandleOp":
+        parts.append(wire.number_field(_IS_RESOURCE, 1))
+    if initial is not None:
+        parts.append(wire.bytes_field(_INITIAL, f"{initial.node}:{initial.index}".encode()))
+    if trained:
+        parts.append(wire.number_field(_TRAINABLE, 1))
+    return b"".join(parts)
+
+
+def _served(graph: Graph, node: Node) -> tuple[str, str]:
+    """The variable's initializer and the read that TensorFlow calls its snapshot."""
+    assign = snapshot = ""
+    for reader in graph.readers_of(TensorRef(node.name)):
+        other = graph[reader]
+        if other.op in _ASSIGNS and not assign and graph[other.inputs[1].node].op == "Const":
+            assign = reader
+        elif other.op in _READS and not snapshot and not other.control_inputs:
+            snapshot = reader
+    return assign, snapshot or node.name
 
 
 def _own_slice(part: bytes, name: str, kernel: str) -> bytes:

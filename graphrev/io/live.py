@@ -31,9 +31,12 @@ from graphrev.edits import (
 from graphrev.errors import LiveGraphError, printable
 from graphrev.io.attr_values import encode_attr
 from graphrev.io.graph_defs import decode_graph
+from graphrev.io.listings import variable_def
 from graphrev.io.node_defs import encode_node, spell_tensor
 from graphrev.io.protos import tensorflow_core
+from graphrev.io.references import VARIABLES
 from graphrev.ir import Graph, Node, TensorRef
+from graphrev.ir.marks import COLLECTIONS_ATTR, collections_of
 
 _RUN: weakref.WeakSet[Any] = weakref.WeakSet()
 _PLACE = "_class"
@@ -106,6 +109,7 @@ def replay_on(tf_graph: Any, edits: EditLog) -> None:
     _import(tf_graph, final)
     for edit in changes:
         _change(tf_graph, edit)
+    _enter_collections(tf_graph, edits)
 
 
 def _refuse_impossible(edits: Iterable[Edit]) -> None:
@@ -195,3 +199,37 @@ def _set_attr(tf_graph: Any, name: str, key: str, value: Any) -> None:
             key,
             tensorflow_core("framework.attr_value_pb2").AttrValue.FromString(encode_attr(value)),
         )
+
+
+def _enter_collections(tf_graph: Any, edits: EditLog) -> None:
+    """Puts added nodes into the collections they are marked with; variables as Python objects."""
+    listed = {edit.node.name for edit in edits if isinstance(edit, AddNode)}
+    listed |= {e.node for e in edits if isinstance(e, SetAttr) and e.key == COLLECTIONS_ATTR}
+    now = from_tf_graph(tf_graph) if listed else Graph.of(())
+    known = {v.op.name: v for v in tf_graph.get_collection("variables")}
+    slices = {name: s for name, v in known.items() if (s := _slice(v)) is not None}
+    for name in now.nodes:
+        for key in collections_of(now[name]) if name in listed else ():
+            item = known.get(name)
+            if item is None and key in VARIABLES:
+                item = known[name] = _variable(tf_graph, variable_def(now, name, slices))
+            if item is None:
+                operation = tf_graph.get_operation_by_name(name)
+                item = operation.outputs[0] if operation.outputs else operation
+            if all(item is not other for other in tf_graph.get_collection_ref(key)):
+                tf_graph.add_to_collection(key, item)
+
+
+def _slice(variable: Any) -> bytes | None:
+    info: Any = getattr(variable, "_save_slice_info", None)
+    return None if info is None else info.to_proto().SerializeToString()
+
+
+def _variable(tf_graph: Any, definition: bytes) -> Any:
+    """The variable as what ``tf.train.import_meta_graph`` makes of its VariableDef."""
+    from tensorflow.python.framework import ops
+
+    proto = tensorflow_core("framework.variable_pb2").VariableDef.FromString(definition)
+    made: Any = ops.get_from_proto_function("variables")
+    with tf_graph.as_default():
+        return made(proto)

@@ -9,6 +9,7 @@ TensorFlow keeps attributes it does not know when their names start with an unde
   built under, outermost first; the op belongs to the last, the innermost.
 * ``_graphrev_no_rewrite``, bool: built under ``no_rewrite``; no pass may change what it does.
 * ``_graphrev_prunable``, bool: built under ``prunable``; its kernels are to be masked.
+* ``_graphrev_group``, list(string): the names given to ``prunable``, outermost first.
 
 And what passes record on the nodes they add:
 
@@ -32,6 +33,7 @@ PAIR_ATTR = "_graphrev_pair"
 RECOMPUTE_ATTR = "_graphrev_recompute"
 NO_REWRITE_ATTR = "_graphrev_no_rewrite"
 PRUNABLE_ATTR = "_graphrev_prunable"
+GROUP_ATTR = "_graphrev_group"
 KERNEL_ATTR = "_graphrev_mask"
 ROLE_ATTR = "_graphrev_role"
 REPLACES_ATTR = "_graphrev_replaces"
@@ -93,6 +95,13 @@ def is_opted_out(node: Node) -> bool:
 def is_prunable(node: Node) -> bool:
     """Whether the node was built under ``prunable``."""
     return node.attrs.get(PRUNABLE_ATTR) is True
+
+
+def group_of(node: Node) -> str | None:
+    """The innermost name of a ``prunable`` that the node was built under, if there is one."""
+    stored = node.attrs.get(GROUP_ATTR)
+    last = stored[-1] if isinstance(stored, tuple) and stored else None
+    return last.decode("utf-8", "replace") if isinstance(last, bytes) else None
 
 
 def role_of(node: Node) -> str:
