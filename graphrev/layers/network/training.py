@@ -37,7 +37,10 @@ def training_everywhere(layer: LegacyLayer, inputs: Any, training: Any) -> Gener
         yield
         return
     graph_mode = not tf1.executing_eagerly()
+    context = module.call_context()
     keyword = {"training": training}
-    options = {"call_context_args": keyword} if other == PACKAGE else keyword
-    with module.call_context().enter(layer, inputs, graph_mode, **options):
+    # tf_keras takes a dictionary since 2.17; TensorFlow's own Keras and tf_keras 2.16 do not.
+    takes_dictionary = "call_context_args" in inspect.signature(context.enter).parameters
+    options = {"call_context_args": keyword} if takes_dictionary else keyword
+    with context.enter(layer, inputs, graph_mode, **options):
         yield

@@ -1,0 +1,1 @@
+"""Feeds graphrev mutated inputs; see ``python -m tools.fuzz --help``."""
