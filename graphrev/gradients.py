@@ -43,6 +43,7 @@ from graphrev.replicas import (
 tf: Any = tensorflow
 _ops: Any = importlib.import_module("tensorflow.python.framework.ops")
 _record: Any = importlib.import_module("tensorflow.python.eager.record")
+_handles: Any = importlib.import_module("tensorflow.python.ops.handle_data_util")
 _gradients: Any = importlib.import_module("tensorflow.python.ops.gradients_util")
 
 Recompute = Callable[[Sequence[Any]], tuple[list[Any], list[Any]]]
@@ -126,6 +127,9 @@ def defer(
     inputs = [*outputs, *captures, *starts]
     with graph._attr_scope(attrs), _record.stop_recording():
         results = tf.identity_n(inputs, name="recompute")
+    for tensor, result in zip(inputs, results):
+        if tensor.dtype.base_dtype.name == "resource":
+            _handles.copy_handle_data(tensor, result)
     op = results[0].op
     if recompute is not None:
         setattr(op, _RECOMPUTE, recompute)

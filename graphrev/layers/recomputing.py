@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow
 
+from graphrev.layers.contexts import variables_of
 from graphrev.layers.errors import LayerRuntimeError, LayerTypeError, LayerValueError
 from graphrev.layers.regions import (
     brought_in,
@@ -135,7 +136,7 @@ class _Wrapped:
             ]
             if _variables(called_captures(tensors, gates, again)) != _variables(read):
                 raise LayerValueError(_WRONG_VARIABLES)
-            return tensors, list(read)
+            return tensors, variables_of(read)
 
         return recompute
 
