@@ -45,7 +45,7 @@ def build(path):
         _, a, b = tf.while_loop(lambda i, a, b: i < n, body, [0, x, x * 0.5])
         loss = tf.reduce_mean(tf.square(a) + tf.square(b), name="loss")
         for number, grad in enumerate(tf.gradients(loss, [x, f, g])):
-            tf.identity(grad, name="grad%d" % number)
+            tf.identity(grad, name=f"grad{number}")
         tf.variables_initializer(tf.global_variables(), name="init")
     Path(path).write_bytes(graph.as_graph_def().SerializeToString())
 

@@ -23,7 +23,7 @@ from graphrev.passes.reversible.drift import (
     worst_drift,
 )
 from graphrev.passes.reversible.halves import Chain, Half, Pair
-from graphrev.passes.reversible.loops.planning import Outcome, plan_loops
+from graphrev.passes.reversible.loops.planning import Limits, Outcome, plan_loops
 from graphrev.passes.reversible.marked import find_marked
 from graphrev.passes.reversible.plan import BlockPlan, ReversiblePlan
 from graphrev.passes.reversible.planner import Planner
@@ -110,7 +110,8 @@ class Reversible(Pass[ReversiblePlan]):
         """What happens to the candidates that lie in loops, and the other candidates."""
         contexts = control_contexts(around.graph) if candidates else {}
         inside = [item for item in candidates if item.chain.halves[-1].y.node in contexts]
-        outcome = plan_loops(around, contexts, inside)
+        limits = Limits(self.anchor_every, self.max_drift)
+        outcome = plan_loops(around, contexts, inside, limits)
         chosen = set(map(id, inside))
         return outcome, [item for item in candidates if id(item) not in chosen]
 

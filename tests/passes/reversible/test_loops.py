@@ -222,3 +222,15 @@ def test_loop_nobody_differentiates_is_left_alone() -> None:
     run, plan = rewrite(decode_graph(alone.as_graph_def().SerializeToString()))
     assert run.after is run.before
     assert Code.CROSSES_FRAME in {r.code for r in plan.rejections}
+
+
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_anchored_loop_saves_its_state_now_and_then(every: int) -> None:
+    _, after, plan = check(Net(pair), limit=1e-6, anchor_every=every)
+    assert [loop.anchor_every for loop in plan.loops] == [every, every]
+    assert pushes(after) == 2 * len(plan.loops)
+
+
+def test_anchors_follow_from_the_drift_allowed() -> None:
+    _, _, plan = check(Net(pair), limit=1e-6, max_drift=1e-6)
+    assert {loop.anchor_every for loop in plan.loops} == {2}

@@ -20,7 +20,8 @@ from graphrev.editor import GraphEditor
 from graphrev.edits import EditLog
 from graphrev.ir import AttrValue, DType, TensorRef
 from graphrev.ir.index import CycleError
-from graphrev.passes.reversible.drift import estimate
+from graphrev.passes.reversible.drift import anchored_streams, estimate
+from graphrev.passes.reversible.loops.anchors import Anchors
 from graphrev.passes.reversible.loops.body import Body
 from graphrev.passes.reversible.loops.guards import wait_for_exits
 from graphrev.passes.reversible.loops.plan import LoopPlan
@@ -46,6 +47,25 @@ class Outcome:
     rejections: tuple[Rejection, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds the drift.
+
+    Attributes:
+        anchor_every: one state in so many iterations is saved.
+        max_drift: the largest estimated relative drift.
+    """
+
+    anchor_every: int | None = None
+    max_drift: float | None = None
+
+    def every(self, drift: float) -> int | None:
+        """How often a loop saves its state that drifts by ``drift`` an iteration."""
+        if self.anchor_every is not None or self.max_drift is None:
+            return self.anchor_every
+        return max(1, int(self.max_drift / drift)) if drift else None
+
+
 @dataclass(frozen=True, eq=False)
 class _Task:
     """A block and the pair of loops it is to be rewritten in."""
@@ -59,7 +79,8 @@ class _Facts:
     around: Surroundings
     flow: ControlFlow
     contexts: Mapping[str, Context]
-    members: dict[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
+    members: dict[int, tuple[str, ...]]
+    limits: Limits
     bodies: dict[tuple[int, int], Body] = field(default_factory=dict[tuple[int, int], Body])
 
     def body(self, pair: GradientLoop, snapshots: Snapshots) -> Body:
@@ -70,18 +91,22 @@ class _Facts:
 
 
 def plan_loops(
-    around: Surroundings, contexts: Mapping[str, Context], candidates: Sequence[Candidate]
+    around: Surroundings,
+    contexts: Mapping[str, Context],
+    candidates: Sequence[Candidate],
+    limits: Limits = Limits(),  # noqa: B008  (it is frozen)
 ) -> Outcome:
     """Plans every block of ``candidates``, each of which lies in one loop body.
 
     Args:
         contexts: the loop or branch of each node.
         candidates: chains whose nodes all run in every iteration of one loop.
+        limits: what bounds the drift.
     """
     if not candidates:
         return Outcome()
     flow = around.flow
-    facts = _Facts(around, flow, contexts, _members(around, flow))
+    facts = _Facts(around, flow, contexts, _members(around, flow), limits)
     tasks: list[_Task] = []
     rejections: list[Rejection] = []
     for item in candidates:
@@ -170,6 +195,9 @@ class _Planning:
         span = spanning(facts.around, task.pair.forward, task.item)
         if span is not None:
             self._item, self._carries = span
+        self._dtype = facts.around.dtype(facts.around.graph[self._item.chain.halves[0].y.node])
+        self._drift = estimate(self._dtype or DType.FLOAT, len(self._item.chain.halves))
+        self._every = facts.limits.every(self._drift)
 
     def plan(self) -> LoopPlan:
         """Makes the edits and says what they are."""
@@ -191,24 +219,20 @@ class _Planning:
                 raise _RefusedError(self._whole, error.rejection) from error
             removed = self._replace(body, writer, values, uses)
         body.gone.update(removed)
-        dtype = self._facts.around.dtype(
-            self._facts.around.graph[self._whole.chain.halves[0].y.node]
-        )
-        halves = len(self._item.chain.halves)
         return LoopPlan(
             name=name,
             scope=scope,
             frame=self._pair.forward.name.decode("utf-8", "replace"),
-            halves=halves,
+            halves=len(self._item.chain.halves),
             inputs=self._item.chain.inputs,
             outputs=self._item.chain.outputs,
             carried=bool(self._carries),
-            anchor_every=None,
+            anchor_every=self._every if self._carries else None,
             recomputed=writer.recomputed,
             removed=removed,
             kept=tuple(use.stack.name for use in uses if use.stack.name not in removed),
             added=tuple(values.saved),
-            drift=estimate(dtype or DType.FLOAT, halves),
+            drift=self._drift,
         )
 
     def _values(self, pair: GradientLoop, scope: str, attrs: Mapping[str, AttrValue]) -> Values:
@@ -227,8 +251,13 @@ class _Planning:
         writer = LoopWriter(body, self._item, values, scope, attrs, self._editor)
         merges = [writer.carry(carry) for carry in self._carries]
         lowest = 0
+        if self._carries and self._every is not None:
+            anchors = Anchors(self._pair, self._every, scope, attrs, self._editor)
+            for carry in self._carries:
+                writer.anchor(carry, anchors)
         if not self._carries:
-            for stream in self._item.chain.outputs:
+            saved = anchored_streams(self._item.chain, self._every)
+            for stream in (*self._item.chain.outputs, *saved):
                 writer.start_from(stream, values.bring(self._as_pushed(body, stream)))
             lowest = _lowest_needed(self._item, uses)
         writer.undo(lowest, Triggers(body, self._item, uses))

@@ -8,6 +8,7 @@ come back in reverse whatever order the executor would like.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from graphrev.analysis.frames_gradients import GradientLoop
@@ -33,23 +34,58 @@ def add_stack(
         pair: the loops; they have at least one stack already, whose making is repeated.
         attrs: attributes that every added node gets.
     """
+    ends = add_handles(pair, f"{scope}/{value.node}", dtype, attrs, editor)
+    push = add_push(ends, (ends.pushed, value), (pair.index,), editor)
+    pop = add_pop(ends, ends.popped, (pair.down,), editor)
+    editor.add_controls(pair.count.next, (push,))
+    editor.add_controls(pair.countdown.next, (pop,))
+    return TensorRef(pop)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """A new stack's handle in both loops, and what its push and pop are modelled on."""
+
+    model: Stack
+    base: str
+    dtype: DType
+    attrs: Mapping[str, AttrValue]
+    pushed: TensorRef
+    popped: TensorRef
+
+
+def add_handles(
+    pair: GradientLoop,
+    base: str,
+    dtype: DType,
+    attrs: Mapping[str, AttrValue],
+    editor: GraphEditor,
+) -> Ends:
+    """Makes a stack and enters its handle into both loops."""
     model = next(stack for stack in pair.stacks if not stack.branched)
-    graph, base = editor.graph, f"{scope}/{value.node}"
+    graph = editor.graph
     size = graph[model.name].inputs[0]
     if graph[size.node].op == "Const":
         size = TensorRef(_copy(editor, size.node, f"{base}/saved/max_size", (), attrs))
     elements = {**attrs, "elem_type": dtype, "stack_name": f"{base}/saved".encode()}
     handle = TensorRef(_copy(editor, model.name, f"{base}/saved", (size,), elements))
     pushed = _entered(editor, graph[model.push].inputs[0], handle, base, attrs)
-    push = _copy(
-        editor, model.push, f"{base}/push", (pushed, value), {**attrs, "T": dtype}, (pair.index,)
-    )
     popped = _entered(editor, graph[model.pop].inputs[0], handle, base, attrs)
-    kind = {**attrs, "elem_type": dtype}
-    pop = _copy(editor, model.pop, f"{base}/pop", (popped,), kind, (pair.down,))
-    editor.add_controls(pair.count.next, (push,))
-    editor.add_controls(pair.countdown.next, (pop,))
-    return TensorRef(pop)
+    return Ends(model, base, dtype, attrs, pushed, popped)
+
+
+def add_push(
+    ends: Ends, inputs: tuple[TensorRef, TensorRef], controls: tuple[str, ...], editor: GraphEditor
+) -> str:
+    """Adds a push of ``inputs``: handle and value."""
+    attrs = {**ends.attrs, "T": ends.dtype}
+    return _copy(editor, ends.model.push, f"{ends.base}/push", inputs, attrs, controls)
+
+
+def add_pop(ends: Ends, handle: TensorRef, controls: tuple[str, ...], editor: GraphEditor) -> str:
+    """Adds a pop."""
+    attrs = {**ends.attrs, "elem_type": ends.dtype}
+    return _copy(editor, ends.model.pop, f"{ends.base}/pop", (handle,), attrs, controls)
 
 
 def _copy(

@@ -21,9 +21,10 @@ from types import MappingProxyType
 
 from graphrev.analysis.frames_gradients import GradientLoop
 from graphrev.editor import GraphEditor
-from graphrev.ir import AttrValue, Node, TensorRef
+from graphrev.ir import AttrValue, DType, Node, TensorRef
 from graphrev.ir.marks import without_marks
 from graphrev.passes.reversible.halves import Half, Recovery
+from graphrev.passes.reversible.loops.anchors import Anchors
 from graphrev.passes.reversible.loops.body import Body
 from graphrev.passes.reversible.loops.spans import Carry
 from graphrev.passes.reversible.loops.triggers import Triggers
@@ -137,7 +138,8 @@ class LoopWriter:
         for name in self._item.regions[place].nodes:
             inputs = tuple(self._input(half, gated, ref) for ref in graph[name].inputs)
             self._copies[name] = self._copy(name, inputs)
-        self._streams[half.p] = self._rebuild(half, self._input(half, gated, half.h))
+        if half.p not in self._streams:
+            self._streams[half.p] = self._rebuild(half, self._input(half, gated, half.h))
 
     def _input(self, half: Half, gate: TensorRef, ref: TensorRef) -> TensorRef:
         if ref == half.q:
@@ -200,6 +202,13 @@ class LoopWriter:
         switch = self._add(f"{name}/Switch", "Switch", inputs, {"T": dtype}, device)
         self.start_from(carry.after, TensorRef(switch, 1))
         return merge
+
+    def anchor(self, carry: Carry, anchors: Anchors) -> None:
+        """Takes the carried variable from where it was saved in the iterations it was saved in."""
+        dtype = self._graph[carry.variable.merge].attrs["T"]
+        assert isinstance(dtype, DType)
+        stream = self._graph[carry.variable.next].inputs[0]
+        self._streams[carry.after] = anchors.anchor(stream, self._streams[carry.after], dtype)
 
     def hand_on(self, carry: Carry, merge: str) -> str:
         """Ends the iteration of a carried variable with the stream as it was before the block.
