@@ -94,7 +94,7 @@ def plan_loops(
     around: Surroundings,
     contexts: Mapping[str, Context],
     candidates: Sequence[Candidate],
-    limits: Limits = Limits(),  # noqa: B008  (it is frozen)
+    limits: Limits = Limits(),
 ) -> Outcome:
     """Plans every block of ``candidates``, each of which lies in one loop body.
 
