@@ -17,7 +17,7 @@ def rewritten(*passes: str | Pass[Any]) -> Callable[[BuilderT], BuilderT]:
 
     After the function returns, the default graph is rewritten in place by ``passes``; the tensors,
     variables and ops it returned stay valid. What the function raises is passed on, and the graph
-    is then left as the function left it.
+    is then left as the function left it. AutoGraph does not convert the function.
 
     Args:
         passes: passes, names or specifications; ``"reversible"`` when none is given.
@@ -40,6 +40,9 @@ def rewritten(*passes: str | Pass[Any]) -> Callable[[BuilderT], BuilderT]:
             rewrite(graph, chosen)
             return result
 
+        # AutoGraph, which Keras runs a layer's ``call`` through, leaves such a function as it is.
+        decorated: Any = build
+        decorated.autograph_info__ = {}
         return cast(BuilderT, build)
 
     return decorate

@@ -15,6 +15,7 @@ from graphrev.layers.network.errors import (
     NetworkValueError,
 )
 from graphrev.layers.network.legacy import LegacyLayer, Tensor, Variable
+from graphrev.layers.network.recomputing import recompute_calls
 from graphrev.layers.network.training import training_everywhere, training_in
 
 LayerT = TypeVar("LayerT", bound=LegacyLayer)
@@ -42,7 +43,8 @@ class Network(LegacyLayer):
           name: Unique among the layers of the Network that tracks this one, or, if none does, in
             the variable scope that is open now. Empty or ``None``: made from the class name when
             the Network is tracked or first called.
-          recompute: Whether the backward pass recomputes each tracked layer.
+          recompute: Whether the backward pass recomputes each tracked layer; graph mode only. A
+            Network that it tracks is recomputed as one.
 
         Raises:
           NetworkValueError: ``name`` has a slash in it or is a ``VariableScope``. A name that is
@@ -135,6 +137,8 @@ class Network(LegacyLayer):
                 "layer of tf.compat.v1.layers or a Network."
             )
         layer._use_resource_variables = True
+        if self._recompute:
+            recompute_calls(layer)
         if isinstance(layer, Network):
             layer._finalize_name(self)
         elif not layer.built:

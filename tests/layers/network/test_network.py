@@ -74,12 +74,6 @@ def test_a_deferred_restore_keeps_no_network_alive(tmp_path: Any) -> None:
     assert [thing for thing in _new_garbage(restore) if isinstance(thing, Network)] == []
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_recompute_is_kept(recompute: bool) -> None:
-    assert One("n", recompute=recompute)._recompute is recompute
-    assert Sequential([], "s", recompute=recompute)._recompute is recompute
-
-
 def test_graph_mode_works_with_tensorflow_2_behaviour_on() -> None:
     with tf.Graph().as_default():
         net = One("net")
