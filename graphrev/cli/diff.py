@@ -11,6 +11,7 @@ import click
 
 from graphrev.cli.options import feed_option, load_with_progress, parse_feeds, to_json
 from graphrev.cli.progress import Stages
+from graphrev.cli.watching import trace_option, traced
 
 
 @click.command("diff")
@@ -41,6 +42,7 @@ from graphrev.cli.progress import Stages
     help="Leave out device, inputs, controls, attrs, functions, entries, or attributes by name.",
 )
 @feed_option
+@trace_option
 def command(
     before: str,
     after: str,
@@ -52,6 +54,7 @@ def command(
     scope: str | None,
     ignore: str,
     feeds: tuple[str, ...],
+    traces: tuple[str, ...],
 ) -> int:
     """Say what differs between the graphs A and B.
 
@@ -70,6 +73,7 @@ def command(
         second = load_with_progress(after, stages)
         stages("comparing")
         found = api.diff(first, second, feeds=parse_feeds(feeds), ignore=ignored, scope=scope)
+        found = found.with_traces(*traced(traces))
         text = rendered(found, chosen, context, color=output is None and _in_color())
     if output is None:
         click.echo(text, nl=False, color=True)

@@ -34,6 +34,7 @@ from graphrev.errors import UsageError, printable
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files, the input included.")
 @watch_options
+@watching.trace_option
 @json_flag
 def command(
     path: str,
@@ -47,6 +48,7 @@ def command(
     dump_dir: str | None,
     print_changed: bool,
     profile: str | None,
+    traces: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Rewrite the graph IN by the given passes, in order, and write it to OUT."""
@@ -72,7 +74,7 @@ def command(
             result.save(output, overwrite=overwrite)
         if not dry_run:
             stages("writing reports")
-            _write_beside(outcome, model, result, report, dump_dir)
+            _write_beside(outcome, model, result, report, dump_dir, traces)
         data = outcome.to_json() if as_json else None
     if profile is not None and not dry_run:
         watching.write_profile(profile, stages)
@@ -134,24 +136,31 @@ def _check_beside(targets: list[Path], path: str, *, dry_run: bool, overwrite: b
 
 
 def _write_beside(
-    outcome: Any, model: Any, result: Any, report: str | None, dump_dir: str | None
+    outcome: Any,
+    model: Any,
+    result: Any,
+    report: str | None,
+    dump_dir: str | None,
+    traces: tuple[str, ...],
 ) -> None:
     """Writes the report and the graphs between passes."""
     from graphrev.io.writing import write_file
 
     if report is not None:
-        write_file(Path(report), _report_text(Path(report), outcome, model, result).encode())
+        text = _report_text(Path(report), outcome, model, result, traces)
+        write_file(Path(report), text.encode())
     if dump_dir is not None:
         watching.dump(dump_dir, outcome)
 
 
-def _report_text(path: Path, outcome: Any, model: Any, result: Any) -> str:
+def _report_text(path: Path, outcome: Any, model: Any, result: Any, traces: tuple[str, ...]) -> str:
     if path.suffix == ".json":
         return f"{to_json(outcome.to_json())}\n"
     from graphrev import api
 
     said = outcome.verification.to_text() if outcome.verification else None
-    return api.diff(model, result).to_html(verification=said)
+    found = api.diff(model, result).with_traces(*watching.traced(traces))
+    return found.to_html(verification=said)
 
 
 def _tell(report: Any, data: Any, output: str | None, *, dry_run: bool, failed: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from graphrev.cli.progress import Stages
-from graphrev.errors import OutputError, printable
+from graphrev.errors import OutputError, UsageError, printable
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -23,6 +23,30 @@ _OPTIONS = (
     click.option("--print-changed", is_flag=True, help="Print what each pass changed."),
     click.option("--profile", metavar="T.json", help="Write the timings as a Chrome trace."),
 )
+
+
+def trace_option(command: FunctionT) -> FunctionT:
+    """Adds ``--trace``, given once for the first graph and once more for the second."""
+    option = click.option(
+        "--trace",
+        "traces",
+        multiple=True,
+        metavar="FILE",
+        help="A RunMetadata of a fully traced step: shows measured memory; twice for both graphs.",
+    )
+    return option(command)
+
+
+def traced(traces: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """The traces of the first and the second graph; ``-`` stands for none.
+
+    Raises:
+        UsageError: more than two.
+    """
+    if len(traces) > 2:
+        raise UsageError("--trace: one for the graph before, one for the graph after, no more.")
+    given = [None if trace == "-" else trace for trace in (*traces, "-", "-")]
+    return given[0], given[1]
 
 
 def watch_options(command: FunctionT) -> FunctionT:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from graphrev.diff.facts import op_counts, parameter_count
+from graphrev.diff.trace import Measured, read_trace
 from graphrev.edits import Cause
 from graphrev.ir import Graph, Node, Shape
 from graphrev.pipeline import Run
@@ -190,12 +192,14 @@ class Side:
         graph: the graph.
         targets: the ops a training step runs, where the file names them.
         feeds: shapes of what is fed, for predicting memory.
+        measured: the memory a step was seen to take, where there is a trace.
     """
 
     source: str
     graph: Graph
     targets: tuple[str, ...] = ()
     feeds: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
+    measured: Measured | None = None
 
     @cached_property
     def memory(self) -> Any:
@@ -230,6 +234,7 @@ class Side:
             "functions": len(self.graph.functions),
             "parameters": self.parameters,
             "predicted_peak_bytes": self.memory and self.memory.peak_bytes,
+            "measured_peak_bytes": self.measured and self.measured.peak_bytes,
         }
 
 
@@ -266,6 +271,25 @@ class GraphDiff:
         """How many nodes were added, removed, changed and renamed."""
         found = Counter(change.status for change in self.nodes)
         return {status.value: found[status] for status in Status}
+
+    def with_traces(
+        self, before: str | Path | None = None, after: str | Path | None = None
+    ) -> GraphDiff:
+        """The same with the memory that a step was measured to take.
+
+        Args:
+            before, after: files with a serialized ``RunMetadata`` of a step of either graph, run
+                with ``trace_level=FULL_TRACE``.
+
+        Raises:
+            UsageError: there is no such file.
+            InvalidInputError: it is no such trace.
+        """
+        sides = [
+            side if path is None else replace(side, measured=read_trace(path))
+            for side, path in ((self.before, before), (self.after, after))
+        ]
+        return replace(self, before=sides[0], after=sides[1])
 
     def to_json(self) -> dict[str, Any]:
         """The difference as plain data; see ``docs/diff-schema.md``."""

@@ -61,6 +61,9 @@ def _head(diff: GraphDiff, paint: Paint) -> Iterator[str]:
     if before.memory and after.memory:
         old, new = before.memory.peak_bytes, after.memory.peak_bytes
         yield f"predicted peak of a step: {size_text(old)} -> {size_text(new)}"
+    peaks = [size_text(s.measured.peak_bytes) if s.measured else "?" for s in (before, after)]
+    if before.measured or after.measured:
+        yield f"measured peak of a step: {peaks[0]} -> {peaks[1]}"
     ops = sorted({*before.ops, *after.ops})
     moved = [op for op in ops if before.ops.get(op, 0) != after.ops.get(op, 0)]
     moved.sort(key=lambda op: -abs(before.ops.get(op, 0) - after.ops.get(op, 0)))

@@ -213,3 +213,20 @@ def test_git_compares_graphs_as_graphs(
     assert attributes.read_text() == "*.png binary\n"
     assert "Binary files" in _git(tmp_path, "show")
     assert _run("git-config") == 2
+
+
+def test_a_trace_of_either_step_is_shown(
+    pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.diff.test_trace import _memory, _metadata, _write
+
+    trace = _write(tmp_path, _metadata(_memory("cpu", (1, 2_000_000))))
+    assert _run("diff", *pair, "--trace", "-", "--trace", trace) == 0
+    assert "measured peak of a step: ? -> 2 MB" in capsys.readouterr().out
+    assert _run("diff", *pair, *["--trace", trace] * 3) == 2
+    assert _run("diff", *pair, "--trace", str(tmp_path / "none")) == 2
+    assert _run("diff", *pair, "--trace", pair[0]) == 3
+    out, report = str(tmp_path / "o.meta"), tmp_path / "r.html"
+    call = ("rewrite", pair[0], "-o", out, "-p", "reversible", "--report", str(report))
+    assert _run(*call, "--trace", trace) == 0
+    assert "Memory of a step (measured)" in report.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 const NS = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
-const BOX_W = 148, BOX_H = 36, MARGIN = 16, CAPTION = 22, BATCH = 100, HITS = 200;
+const BOX_W = 148, BOX_H = 36, MARGIN = 16, CAPTION = 22, BATCH = 100, HITS = 200, SMALLEST = 0.74;
 const SIGNS = [["+", "added"], ["-", "removed"], ["~", "changed"], [">", "renamed"]];
 const SIGN_OF = { added: "+", removed: "-", changed: "~", renamed: ">", same: " " };
 const KINDS = ["data", "control", "clone"];
@@ -139,7 +139,7 @@ function fill(found) {
   if (body.firstChild) return;
   const hunk = data.hunks[found.dataset.hunk], [width, height] = size(hunk);
   const room = body.clientWidth / 2 || 600;
-  const scale = Math.max(Math.min(1, room / width), 0.58);
+  const scale = Math.max(Math.min(1, room / width), SMALLEST);
   const panes = [1, 2].map((side) => {
     const svg = draw("svg", { class: "gd", viewBox: `0 0 ${width} ${height}`, width: width * scale, height: height * scale,
       role: "img", "aria-label": side === 1 ? "before" : "after" }, pane(hunk, side));
@@ -223,19 +223,20 @@ function light(event, on) {
 function tell(number, place) {
   const hunk = data.hunks[number], box = hunk.n[place];
   const [name, op, status, , backward, , , line, fields, why, origin, old] = box;
-  const rows = [["op", op], ["status", status === "same" ? "unchanged" : status], ["direction", backward ? "backward" : "forward"]];
+  const rows = [["op", op], ["status", status === "same" ? "unchanged" : status], ["direction", backward ? "backward" : "forward"]], ties = [];
   if (old) rows.push(["was", old]);
   if (origin) rows.push(["copy of", origin]);
   for (const cause of why || []) rows.push(["why", cause]);
   for (const [from, to, kind, sides] of hunk.e) {
     const label = ["reads", "waits for", ""][kind];
     const since = ["", " (before)", " (after)", ""][sides];
-    if (to === place && label) rows.push([label + since, hunk.n[from][0]]);
-    if (from === place && kind === 1) rows.push(["triggers", hunk.n[to][0]]);
-    if (from === place && kind === 2) rows.push(["copied as", hunk.n[to][0]]);
+    if (to === place && label) ties.push([label + since, hunk.n[from][0]]);
+    if (from === place && kind === 1) ties.push(["triggers", hunk.n[to][0]]);
+    if (from === place && kind === 2) ties.push(["copied as", hunk.n[to][0]]);
   }
   const parts = [make("h2", {}, name), table(rows)];
   if (fields && fields.length) parts.push(make("h3", {}, "What differs"), table(fields.map((f) => [f[0], fieldText(f).slice(f[0].length + 2)])));
+  if (ties.length) parts.push(make("h3", {}, "Tied to"), table(ties));
   parts.push(make("h3", {}, "In the notation"), make("pre", {}, line));
   panel(parts);
   for (const one of document.querySelectorAll(".n.on")) one.classList.remove("on");
@@ -384,7 +385,14 @@ async function start() {
     if (target) tell(Number(target.closest(".hunk").dataset.hunk), Number(target.dataset.n));
   });
   document.addEventListener("keydown", keys);
-  addEventListener("beforeprint", () => { [...document.querySelectorAll(".hunk")].slice(0, 60).forEach(fill); });
+  let screen;
+  addEventListener("beforeprint", () => {
+    [...document.querySelectorAll(".hunk")].slice(0, 60).forEach(fill);
+    screen = document.documentElement.dataset.theme;
+    theme("light");
+    for (const one of document.querySelectorAll("details.refused")) one.open = true;
+  });
+  addEventListener("afterprint", () => theme(screen));
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 }
 start();

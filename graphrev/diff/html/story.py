@@ -23,8 +23,7 @@ def render_story(diff: GraphDiff, verification: str | None) -> str:
 
 def _parts(diff: GraphDiff, verification: str | None) -> Iterator[str]:
     yield "<header><h1>What changed</h1>"
-    sources = (escape(side.source, 300) for side in (diff.before, diff.after))
-    yield f'<p class="sources">{" <b>→</b> ".join(sources)}</p>'
+    yield f'<p class="sources">{_sources(diff)}</p>'
     yield f"<p>{_lead(diff)}</p>{_cards(diff)}"
     if verification:
         yield f'<p class="verified">Run and compared: {escape(verification, 2000)}</p>'
@@ -32,11 +31,18 @@ def _parts(diff: GraphDiff, verification: str | None) -> Iterator[str]:
     for step in diff.run.steps if diff.run else ():
         yield _step(step)
     yield '<section class="facts">'
-    yield memory_plot(diff.before.memory, diff.after.memory)
+    yield memory_plot(diff.before, diff.after)
     yield _ops(diff)
     yield "</section>"
     yield _entries(diff.entries)
     yield _functions(diff.functions)
+
+
+def _sources(diff: GraphDiff) -> str:
+    before, after = diff.before.source, diff.after.source
+    if before == after and diff.run is not None:
+        after = f"after {', '.join(step.pass_.name for step in diff.run.steps)}"
+    return f"{escape(before, 300)} <b>→</b> {escape(after, 300)}"
 
 
 def _lead(diff: GraphDiff) -> str:
@@ -59,6 +65,9 @@ def _cards(diff: GraphDiff) -> str:
         if before.memory.unknown:
             note += "; tensors of unknown size are not counted, give shapes with --feed"
         cards.append((size_text(old), size_text(new), note))
+    if before.measured or after.measured:
+        sizes = [size_text(s.measured.peak_bytes) if s.measured else "?" for s in (before, after)]
+        cards.append((sizes[0], sizes[1], "measured peak memory of a step, by the trace"))
     cards.append((str(len(before.graph)), str(len(after.graph)), "nodes"))
     if before.parameters or after.parameters:
         cards.append((f"{before.parameters:,}", f"{after.parameters:,}", "variable elements"))
@@ -72,11 +81,11 @@ def _card(old: str, new: str, note: str) -> str:
 
 def _step(step: Step) -> str:
     rejections = step.plan.rejections
-    kept = f"<h3>Left alone</h3>{_rejections(rejections)}" if rejections else ""
+    kept = _rejections(rejections) or "<p>Nothing that came near was left alone.</p>"
     return (
         f'<section class="step"><h2>Pass {escape(step.pass_.name)}</h2>'
         f"<p>{escape(_purpose(step), 500)} <b>{escape(step.plan.summary(), 2000)}.</b></p>"
-        f"{_plan(step)}{kept}</section>"
+        f"{_plan(step)}<h3>Left alone</h3>{kept}</section>"
     )
 
 
@@ -101,7 +110,7 @@ def _records(rows: list[Mapping[str, Any]]) -> str:
         key
         for key in rows[0]
         if not any(isinstance(row.get(key), dict | list) for row in rows)
-        and any(row.get(key) is not None for row in rows)
+        and any(row.get(key) for row in rows)
     ]
     head = [_words(key) for key in keys]
     cells = ([_cell(key, row.get(key)) for key in keys] for row in rows[:_ROWS])
@@ -112,6 +121,8 @@ def _records(rows: list[Mapping[str, Any]]) -> str:
 def _cell(key: str, value: Any) -> str:
     if value is None:
         return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if key.endswith("_bytes"):
         return size_text(int(value))
     return f"{value:.1e}" if isinstance(value, float) else str(value)
