@@ -29,6 +29,11 @@ def is_loop_body(context: Context) -> bool:
     return bool(context) and context[-1].startswith(_LOOP)
 
 
+def is_branch(context: Context) -> bool:
+    """Whether ``context`` is a branch, perhaps inside other branches, and in no loop."""
+    return bool(context) and not any(part.startswith(_LOOP) for part in context)
+
+
 def control_contexts(graph: Graph) -> dict[str, Context]:
     """The context of every node that lies in one; nodes outside control flow are left out."""
     if not any(node.op in _OPS for node in graph.nodes.values()):

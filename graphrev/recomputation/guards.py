@@ -18,13 +18,18 @@ from graphrev.analysis import ops
 from graphrev.ir import TensorRef
 from graphrev.recomputation.facts import Placed
 
+_SWITCHES = frozenset({"Switch", "RefSwitch"})
+"""Both outputs share the buffer of input 0."""
+
 _REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
 
 
 def buffer_owner(around: Placed, tensor: TensorRef) -> str | None:
     """The reference variable whose buffer ``tensor`` shares, if any."""
     node = around.graph[tensor.node]
-    while ops.is_aliasing(node.op) and node.inputs and tensor.index == 0:
+    while ops.is_aliasing(node.op) and node.inputs:
+        if tensor.index != 0 and node.op not in _SWITCHES:
+            break
         tensor = node.inputs[0]
         node = around.graph[tensor.node]
     return node.name if node.op in _REFERENCE_VARIABLES else None

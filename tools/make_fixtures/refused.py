@@ -65,7 +65,7 @@ def while_block():
     x2 = x2 + net.dense(x1, 8, "g")
     loss = classify(net, tf.concat([x1, x2], 1), labels)
     gradients = train(loss, tf.train.GradientDescentOptimizer(0.1))
-    return {"shows": "a pair in a while loop, a pair behind it", "pairs": 1, "marked": False,
+    return {"shows": "a pair in a while loop, a pair behind it", "pairs": 2, "marked": False,
             "gradients": gradients}
 
 
@@ -87,7 +87,7 @@ def cond_block():
     x2 = x2 + net.dense(x1, 8, "g1")
     loss = classify(net, tf.concat([x1, x2], 1), labels)
     gradients = train(loss, tf.train.GradientDescentOptimizer(0.1))
-    return {"shows": "a pair in a cond branch, pairs around it", "pairs": 2, "marked": False,
+    return {"shows": "a pair in a cond branch, pairs around it", "pairs": 3, "marked": False,
             "gradients": gradients}
 
 

@@ -60,10 +60,22 @@ class _Writer:
         with editor.because(block.name, "update after the recomputation has read the old value"):
             for guard in block.guards:
                 copies = self._copies[guard.half]
-                editor.add_controls(guard.mutator, (copies[name] for name in guard.clones))
+                clones = tuple(copies[name] for name in guard.clones)
+                waits = (self._always(guard.mutator, clones),) if block.branched else clones
+                editor.add_controls(guard.mutator, waits)
         with editor.because(block.name, "draw from the saved seed"):
             for replay in block.replays:
                 add_twin(replay, self._seeds[replay.node], editor)
+
+    def _always(self, name: str, clones: tuple[str, ...]) -> str:
+        """A node that runs after ``clones``, and also where their branch is not taken."""
+        done = Node(
+            name=self._editor.unique_name(f"{self._scope}/{name}/done"),
+            op="ControlTrigger",
+            control_inputs=clones,
+            attrs=self._attrs({}),
+        )
+        return self._editor.add(done)
 
     def _undo(self, place: int, plan: HalfPlan) -> None:
         gate = self._gate(
@@ -132,9 +144,13 @@ class _Writer:
             op="Add" if half.recovery is Recovery.Y_PLUS_H else "Sub",
             inputs=(left, right),
             device=self._editor[half.y.node].device,
-            attrs=self._attrs({"T": self._dtype_of(half), STREAM_ATTR: str(half.p).encode()}),
+            attrs=self._attrs({"T": self._dtype_of(half), **self._stream(half)}),
         )
         return TensorRef(self._editor.add(node))
+
+    def _stream(self, half: Half) -> Mapping[str, AttrValue]:
+        """Says which stream is rebuilt, for measuring; where it is dead nobody can fetch it."""
+        return {} if self._block.branched else {STREAM_ATTR: str(half.p).encode()}
 
     def _point(self, redirect: Redirect, value: TensorRef) -> None:
         self._editor.redirect(redirect.tensor, value, redirect.readers)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from graphrev.analysis import ops
-from graphrev.analysis.frames import Context, is_loop_body
+from graphrev.analysis.frames import Context, is_branch, is_loop_body
 from graphrev.ir import TensorRef
 from graphrev.ir.marks import is_opted_out
 from graphrev.passes.reversible.halves import Half
@@ -56,11 +56,12 @@ class Checks:
             return Rejection(Code.READS_OWN_INPUT, reason, (half.y.node, half.p.node))
         return next(self._objections(half, region), region)
 
-    def in_one_loop(self, half: Half, region: Region) -> bool:
-        """Whether a half lies in the body of one loop, and all of it runs in every iteration."""
+    def in_one_place(self, half: Half, region: Region) -> bool:
+        """Whether all of a half runs whenever a part does: in one loop body, or in one branch."""
         ends = (half.y.node, half.p.node, half.q.node)
         found = {self.contexts.get(name, ()) for name in (*region.nodes, *ends)}
-        return len(found) == 1 and is_loop_body(found.pop())
+        place = found.pop()
+        return not found and (is_loop_body(place) or is_branch(place))
 
     def _dtype(self, half: Half) -> Rejection | None:
         dtype = self.around.dtype(self.around.graph[half.y.node])
@@ -85,7 +86,7 @@ class Checks:
     def _objections(self, half: Half, region: Region) -> Iterator[Rejection]:
         graph = self.around.graph
         ends = (half.y.node, half.p.node, half.q.node)
-        for name in () if self.in_one_loop(half, region) else (*region.nodes, *ends):
+        for name in () if self.in_one_place(half, region) else (*region.nodes, *ends):
             if name in self.contexts:
                 place = " > ".join(self.contexts[name])
                 reason = f"'{name}' lies in control flow ({place})."

@@ -45,7 +45,7 @@ def undifferentiated(
     readers = dict(zip(map(id, open_), backward_readers(around, open_)))
     later: list[Candidate] = []
     for item in open_:
-        used = {use.half for use in readers[id(item)].uses}
+        used = {use.half for use in readers[id(item)].uses if use.stream is None}
         if any(r.nodes and place not in used for place, r in enumerate(item.regions)):
             later.append(item)
     chosen = set(map(id, later))

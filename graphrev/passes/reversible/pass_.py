@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from graphrev.analysis import ops
-from graphrev.analysis.frames import control_contexts
+from graphrev.analysis.frames import Context, control_contexts, is_loop_body
 from graphrev.editor import GraphEditor
 from graphrev.errors import UsageError
 from graphrev.ir import DType, Graph, TensorRef
 from graphrev.ir.deferred import is_deferred
 from graphrev.passes.reversible.apply import apply_reversible
+from graphrev.passes.reversible.branches import fit_into_branch, undifferentiated_branch
 from graphrev.passes.reversible.chains import join
 from graphrev.passes.reversible.checks import Checks
 from graphrev.passes.reversible.cycles import without_cycles
@@ -85,16 +86,21 @@ class Reversible(Pass[ReversiblePlan]):
         whole = [p for p in found.pairs if all(half in regions for half in p.halves)]
         chains, overlaps = join(around, whole)
         candidates, done = _unfinished(around, [_candidate(chain, regions) for chain in chains])
-        loops, candidates = self._in_loops(around, candidates)
+        contexts = control_contexts(around.graph) if candidates else {}
+        loops, candidates = self._in_loops(around, candidates, contexts)
         later: list[Candidate] = []
         if self.forward == "defer":
             candidates, later = undifferentiated(around, candidates)
+        done += [undifferentiated_branch(i.chain) for i in later if _place(i, contexts)]
+        later = [item for item in later if not _place(item, contexts)]
         plans: list[BlockPlan] = []
         rejections = [*found.near_misses, *misses, *overlaps, *done]
         work = [*self._trimmed(around, candidates), *((item, None) for item in later)]
         for item, readers in work:
             outcome, notes = self._plan(around, item, readers, replayed)
             rejections.extend(notes)
+            if isinstance(outcome, BlockPlan):
+                outcome = fit_into_branch(outcome, contexts, item.chain)
             if isinstance(outcome, BlockPlan):
                 plans.append(outcome)
             else:
@@ -105,11 +111,13 @@ class Reversible(Pass[ReversiblePlan]):
         return ReversiblePlan(tuple(rejections), (*blocks, *deferred), loops.plans, loops.edits)
 
     def _in_loops(
-        self, around: Surroundings, candidates: Sequence[Candidate]
+        self,
+        around: Surroundings,
+        candidates: Sequence[Candidate],
+        contexts: Mapping[str, Context],
     ) -> tuple[Outcome, list[Candidate]]:
         """What happens to the candidates that lie in loops, and the other candidates."""
-        contexts = control_contexts(around.graph) if candidates else {}
-        inside = [item for item in candidates if item.chain.halves[-1].y.node in contexts]
+        inside = [item for item in candidates if is_loop_body(_place(item, contexts))]
         limits = Limits(self.anchor_every, self.max_drift)
         outcome = plan_loops(around, contexts, inside, limits)
         chosen = set(map(id, inside))
@@ -210,6 +218,11 @@ class Reversible(Pass[ReversiblePlan]):
         if worst_drift(dtype, chain, frozenset()) <= self.max_drift:
             return None
         return longest_segment(dtype, self.max_drift)
+
+
+def _place(item: Candidate, contexts: Mapping[str, Context]) -> Context:
+    """The loop or branch that a chain lies in."""
+    return contexts.get(item.chain.halves[-1].y.node, ())
 
 
 def _candidate(chain: Chain, regions: Mapping[Half, Region]) -> Candidate:

@@ -101,6 +101,7 @@ class BlockPlan:
         saved_bytes: bytes of the saved streams, where shapes are known.
         deferred: how the halves get gradients of their own, where nothing differentiates them yet;
             empty where the backward pass is there.
+        branched: whether the block lies in a branch of a cond.
     """
 
     name: str
@@ -113,6 +114,7 @@ class BlockPlan:
     freed_bytes: int | None
     saved_bytes: int | None
     deferred: tuple[DeferredHalf, ...] = ()
+    branched: bool = False
 
     @property
     def inputs(self) -> tuple[TensorRef, TensorRef]:
