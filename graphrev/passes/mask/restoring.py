@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
-from graphrev.ir import DType, TensorRef
+from graphrev.ir import DType, TensorRef, TensorValue
 from graphrev.passes.mask.nodes import Writer, assign
 from graphrev.passes.mask.saving import Saved
 
@@ -46,8 +46,9 @@ def add_restore(
         (TensorRef(there.node, 1), names, slices),
         {"dtypes": dtypes},
     )
+    starts: dict[tuple[str, bytes], TensorRef] = {}
     assigns = [
-        _assign(editor, writer, item, TensorRef(values.node, place), held)
+        _assign(editor, writer, item, TensorRef(values.node, place), held, starts)
         for place, item in enumerate(added)
     ]
     if group is not None:
@@ -72,18 +73,29 @@ def _holds_masks(writer: Writer, prefix: TensorRef) -> TensorRef:
 
 
 def _assign(
-    editor: GraphEditor, writer: Writer, item: Saved, value: TensorRef, held: TensorRef
+    editor: GraphEditor,
+    writer: Writer,
+    item: Saved,
+    value: TensorRef,
+    held: TensorRef,
+    starts: dict[tuple[str, bytes], TensorRef],
 ) -> str:
+    """Adds the assignment of one variable.
+
+    Args:
+        starts: initial values behind the switch, by device and content; equal scalars share one.
+    """
     variable = item.variable
-    beside = Writer(
-        editor,
-        writer.scope,
-        device=editor[variable.variable].device,
-        place=variable.variable,
-    )
-    attrs = {"T": variable.dtype}
-    initial = beside.add("Switch", "initial", (variable.initial, held), attrs)
-    either = beside.add("Merge", "value", (value, initial), {**attrs, "N": 2})
-    return assign(
-        beside, variable.variable, either, variable.dtype, is_resource=variable.is_resource
-    )
+    device, dtype = editor[variable.variable].device, variable.dtype
+    beside = Writer(editor, writer.scope, device=device, place=variable.variable)
+    start = editor[variable.initial.node].attrs["value"]
+    assert isinstance(start, TensorValue)
+    key = (device, start.raw)
+    initial = starts.get(key)
+    if initial is None:
+        owner = Writer(editor, writer.scope, device=device) if not start.shape.dims else beside
+        initial = owner.add("Switch", "initial", (variable.initial, held), {"T": dtype})
+        if not start.shape.dims:
+            starts[key] = initial
+    either = beside.add("Merge", "value", (value, initial), {"T": dtype, "N": 2})
+    return assign(beside, variable.variable, either, dtype, is_resource=variable.is_resource)

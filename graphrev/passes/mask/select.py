@@ -50,28 +50,25 @@ class Selection:
     threshold: TensorRef
 
 
-def select(
-    writer: Writer, weights: TensorRef, dtype: DType, dims: tuple[int, ...], zeros: TensorRef
-) -> Selection:
+def select(writer: Writer, weights: TensorRef, dtype: DType, zeros: TensorRef) -> Selection:
     """Adds the selection.
 
     Args:
         weights: the kernel's value.
         dtype: float16, bfloat16, float32 or float64.
-        dims: the kernel's shape.
         zeros: how many weights to drop, an int32 tensor of shape [1], less than their number.
     """
     layout = _LAYOUTS[dtype]
     key = _key(writer, weights, dtype, layout)
     threshold, ties = _threshold(writer, key, layout, zeros)
-    above = writer.compare("Greater", key, threshold, layout.key)
+    kept = writer.compare("GreaterEqual", key, threshold, layout.key)
     equal = writer.add(
         "Equal", "Equal", (key, threshold), {"T": layout.key, "incompatible_shape_error": True}
     )
-    spared = _without_first(writer, equal, ties, dims)
-    kept = writer.add("LogicalOr", "LogicalOr", (above, spared), {})
+    mask = writer.cast(kept, DType.BOOL, dtype)
     return Selection(
-        writer.cast(kept, DType.BOOL, dtype), _as_float(writer, threshold, dtype, layout)
+        _without_first(writer, mask, dtype, equal, ties),
+        _as_float(writer, threshold, dtype, layout),
     )
 
 
@@ -139,33 +136,33 @@ def _digit_of_rank(
 
 
 def _without_first(
-    writer: Writer, equal: TensorRef, count: TensorRef, dims: tuple[int, ...]
+    writer: Writer, mask: TensorRef, dtype: DType, equal: TensorRef, count: TensorRef
 ) -> TensorRef:
-    """``equal`` with its first ``count`` true elements, in index order, made false."""
+    """``mask`` with 0 at the first ``count`` places, in index order, where ``equal`` is true."""
     places = writer.add("Where", "Where", (equal,), {"T": DType.BOOL})
     whole = DType.INT32
-    rest = writer.add(
+    dropped = writer.add(
         "StridedSlice",
         "StridedSlice",
-        (places, count, writer.vector(whole, (0,)), writer.vector(whole, (1,))),
+        (places, writer.vector(whole, (0,)), count, writer.vector(whole, (1,))),
         {
             "T": DType.INT64,
             "Index": whole,
-            "begin_mask": 0,
-            "end_mask": 1,
+            "begin_mask": 1,
+            "end_mask": 0,
             "ellipsis_mask": 0,
             "new_axis_mask": 0,
             "shrink_axis_mask": 0,
         },
     )
-    shape = writer.vector(DType.INT64, dims)
-    yes, no = writer.scalar(DType.BOOL, True), writer.scalar(DType.BOOL, False)
-    attrs: Mapping[str, AttrValue] = {
-        "T": DType.BOOL,
-        "Tindices": DType.INT64,
-        "validate_indices": False,
-    }
-    return writer.add("SparseToDense", "SparseToDense", (rest, shape, yes, no), attrs)
+    none = writer.scalar(dtype, 0.0)
+    zeros = writer.add("Fill", "Fill", (count, none), {"T": dtype, "index_type": whole})
+    return writer.add(
+        "TensorScatterUpdate",
+        "TensorScatterUpdate",
+        (mask, dropped, zeros),
+        {"T": dtype, "Tindices": DType.INT64},
+    )
 
 
 def _as_float(writer: Writer, key: TensorRef, dtype: DType, layout: _Layout) -> TensorRef:

@@ -144,7 +144,7 @@ def _update_all(
             shared=writer.shared,
         )
         weights = _current(inner, kernel, waits)
-        found = select(inner, weights, kernel.dtype, kernel.dims, count)
+        found = select(inner, weights, kernel.dtype, count)
         beside = Writer(writer.editor, inner.scope, kernel.variable, kernel.device)
         for variable, value in ((mask, found.mask), (threshold, found.threshold)):
             assigns.append(
