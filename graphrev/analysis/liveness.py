@@ -24,6 +24,7 @@ from graphrev.analysis.shapes import Shapes, infer_shapes
 from graphrev.ir import Graph, Node, Shape, TensorRef
 
 _PERSISTENT = frozenset({"Const", "HostConst", "NoOp"})
+_BACK_EDGES = frozenset({"NextIteration", "RefNextIteration"})
 _EXPENSIVE_BYTES = 1 << 14
 """Ops whose outputs are smaller finish within the executor's 8,000 cycles and run inline."""
 
@@ -160,20 +161,20 @@ class _Player:
         """How many edges each node still waits for, and who waits for it (loops opened)."""
         waiting: dict[str, int] = {}
         followers: dict[str, list[str]] = {}
-        for name, node in self.graph.nodes.items():
-            if name not in self.needed:
+        nodes, needed, reads = self.graph.nodes, self.needed, self.reads
+        back = {name for name, node in nodes.items() if node.op in _BACK_EDGES}
+        for name, node in nodes.items():
+            if name not in needed:
                 continue
-            sources = [
-                source
-                for source in (*(ref.node for ref in node.inputs), *node.control_inputs)
-                if source in self.needed
-                and self.graph[source].op not in ("NextIteration", "RefNextIteration")
-            ]
+            sources = [ref.node for ref in node.inputs]
             for ref in node.inputs:
-                self.reads[ref] = self.reads.get(ref, 0) + 1
-            waiting[name] = len(sources)
-            for source in sources:
-                followers.setdefault(source, []).append(name)
+                reads[ref] = reads.get(ref, 0) + 1
+            count = 0
+            for source in (*sources, *node.control_inputs):
+                if source in needed and source not in back:
+                    followers.setdefault(source, []).append(name)
+                    count += 1
+            waiting[name] = count
         return waiting, followers
 
     def _schedule(self, ready: list[str], inline: deque[str], pool: list[str]) -> None:
@@ -195,9 +196,10 @@ class _Player:
 
     def _bytes(self, ref: TensorRef) -> int | None:
         """What the tensor takes, worked out once: every reader asks again."""
-        if ref not in self.sizes:
-            self.sizes[ref] = self.shapes.bytes(ref)
-        return self.sizes[ref]
+        size = self.sizes.get(ref, -1)
+        if size == -1:
+            size = self.sizes[ref] = self.shapes.bytes(ref)
+        return size
 
     def _run(self, node: Node) -> None:
         outputs = self._outputs(node)

@@ -8,9 +8,12 @@ script element of an inert type holds, compressed where it is large, drawn by ``
 from __future__ import annotations
 
 import base64
+import gc
 import gzip
 import hashlib
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib import resources
 
 from graphrev.diff.graph_diff import GraphDiff
@@ -30,6 +33,23 @@ def render_html(diff: GraphDiff, *, context: int = 1, verification: str | None =
         context: how many edges away from a change unchanged nodes are drawn.
         verification: what a numeric comparison said.
     """
+    with _without_collector():
+        return _rendered(diff, context, verification)
+
+
+@contextmanager
+def _without_collector() -> Generator[None]:
+    """Rendering makes many objects and no cycles: collecting would walk both graphs for nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _rendered(diff: GraphDiff, context: int, verification: str | None) -> str:
     style = f"{STYLE}{_resource('page.css')}"
     script = f'"use strict";const SVG_STYLE={json.dumps(STYLE)};\n{_resource("page.js")}'
     policy = (
