@@ -144,6 +144,14 @@ def test_a_decorated_forward_function_keeps_its_tensors() -> None:
         np.testing.assert_allclose(second, first, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_a_forward_graph_whose_streams_meet_in_a_product_gets_its_gradient(pairs: int) -> None:
+    with tf.Graph().as_default() as graph:
+        y1, y2 = forward(tf.placeholder(tf.float32, [4, 8], name="x"), pairs)
+        tf.multiply(y1, y2)
+        assert gr.rewrite(graph, "reversible").changed
+
+
 def test_a_function_called_twice_is_rewritten_twice() -> None:
     @gr.rewritten("reversible")
     def model(x: Any) -> Any:
