@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import Any
 
 from graphrev.edits import (
@@ -40,6 +41,7 @@ from graphrev.ir.marks import COLLECTIONS_ATTR, collections_of
 
 _RUN: weakref.WeakSet[Any] = weakref.WeakSet()
 _PLACE = "_class"
+_STACKS = frozenset({"StackV2", "StackPushV2", "StackPopV2"})
 
 
 def watch_sessions() -> None:
@@ -97,9 +99,12 @@ def replay_on(tf_graph: Any, edits: EditLog) -> None:
 
     Raises:
         LiveGraphError: the graph cannot be changed, or an edit cannot be made on a live graph
-            (removing or renaming a node).
+            (removing or renaming a node). The stacks of while loops are left there unread, which
+            comes to the same: no session runs them.
     """
     check_untouched(tf_graph)
+    stacks = _parts_of_stacks(edits)
+    edits = tuple(e for e in edits if not (isinstance(e, RemoveNode) and e.node.name in stacks))
     _refuse_impossible(edits)
     final: dict[str, Node] = {}
     for edit in edits:
@@ -110,6 +115,17 @@ def replay_on(tf_graph: Any, edits: EditLog) -> None:
     for edit in changes:
         _change(tf_graph, edit)
     _enter_collections(tf_graph, edits)
+
+
+def _parts_of_stacks(edits: Iterable[Edit]) -> frozenset[str]:
+    """Removed stacks, their pushes and pops, and what only handed their handles on."""
+    found: set[str] = set()
+    feeds: set[str] = set()
+    for edit in edits:
+        if isinstance(edit, RemoveNode) and (edit.node.op in _STACKS or edit.node.name in feeds):
+            found.add(edit.node.name)
+            feeds.update(ref.node for ref in edit.node.inputs[:1])
+    return frozenset(found)
 
 
 def _refuse_impossible(edits: Iterable[Edit]) -> None:
@@ -148,6 +164,7 @@ def _import(tf_graph: Any, added: dict[str, Node]) -> None:
         tf_graph.control_dependencies(None),
         tf_graph.name_scope(None),
         tf_graph.device(None),
+        _inputs_from_loops(),
     ):
         tf.import_graph_def(definition, input_map=outside, name="")
     for name, node in added.items():
@@ -155,6 +172,24 @@ def _import(tf_graph: Any, added: dict[str, Node]) -> None:
         _add_controls(tf_graph, name, waits)
         if _PLACE in node.attrs:
             _set_attr(tf_graph, name, _PLACE, node.attrs[_PLACE])
+
+
+@contextmanager
+def _inputs_from_loops() -> Generator[None]:
+    """Lets imported nodes read nodes inside while loops.
+
+    TensorFlow's check knows loops by the Python context an op was built in, which imported nodes
+    have none of; what is added here lies in the right frames by construction.
+    """
+    from tensorflow.python.ops import control_flow_util
+
+    module: Any = control_flow_util
+    check = module.CheckInputFromValidContext
+    module.CheckInputFromValidContext = lambda op, input_op: None  # pyright: ignore
+    try:
+        yield
+    finally:
+        module.CheckInputFromValidContext = check
 
 
 def _add_controls(tf_graph: Any, name: str, sources: Iterable[str]) -> None:
