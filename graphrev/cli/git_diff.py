@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from graphrev.cli.git_blobs import load_blob
+from graphrev.cli.git_blobs import load_blob, say
 from graphrev.errors import GraphrevError, printable
 
 _NOTHING = os.devnull
@@ -24,14 +24,14 @@ def command(path: str, versions: tuple[str, ...]) -> None:
     unmerged file; two more arguments tell of a rename.
     """
     if len(versions) < 6:
-        click.echo(f"* Unmerged path {printable(path)}")
+        say(f"* Unmerged path {printable(path)}\n")
         return
     old_file, new_file = versions[0], versions[3]
-    click.echo(f"diff --graphrev a/{printable(path, 1000)} b/{printable(path, 1000)}")
+    head = f"diff --graphrev a/{printable(path, 1000)} b/{printable(path, 1000)}\n"
     try:
-        click.echo(_told(path, old_file, new_file), nl=False)
+        say(f"{head}{_told(path, old_file, new_file)}")
     except GraphrevError as error:
-        click.echo(f"Binary files differ (no graph: {printable(str(error), 400)})")
+        say(f"{head}Binary files differ (no graph: {printable(str(error), 400)})\n")
 
 
 def _told(path: str, old_file: str, new_file: str) -> str:
@@ -48,4 +48,10 @@ def _told(path: str, old_file: str, new_file: str) -> str:
     found = api.diff(before, after)
     if not found:
         return "the same graph in other bytes\n"
-    return found.to_text(color=sys.stdout.isatty())
+    return found.to_text(color=_in_color())
+
+
+def _in_color() -> bool:
+    """Whether a person reads it: a terminal, or the pager that git has put before one."""
+    paged = os.environ.get("GIT_PAGER_IN_USE") == "true"
+    return (paged or sys.stdout.isatty()) and "NO_COLOR" not in os.environ

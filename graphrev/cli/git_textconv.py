@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from graphrev.cli.git_blobs import load_blob
+from graphrev.cli.git_blobs import load_blob, say
 from graphrev.errors import GraphrevError, printable
 
 
@@ -23,5 +23,4 @@ def command(file: str) -> None:
         data = Path(file).read_bytes()
         lines = [f"{len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}"]
         lines.append(f"(no graph: {printable(type(error).__name__)})")
-    for line in lines:
-        click.echo(line)
+    say("".join(f"{line}\n" for line in lines))

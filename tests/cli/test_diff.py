@@ -197,6 +197,12 @@ def test_git_compares_graphs_as_graphs(
     said = _git(tmp_path, "diff")
     assert "44 added, 30 changed" in said
     assert "Binary files differ (no graph" in said
+    assert "graphrev-" not in said
+    left_early = subprocess.run(
+        "git diff | head -1", cwd=tmp_path, shell=True, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+    )  # fmt: skip
+    assert (len(left_early.stdout.splitlines()), left_early.stderr) == (1, "")
     _git(tmp_path, "commit", "-qam", "two")
     shown = _git(tmp_path, "show")
     assert "\n-gradients/" in shown and "\n+gradients/" in shown and "\n-MatMul = MatMul(" in shown
@@ -230,3 +236,23 @@ def test_a_trace_of_either_step_is_shown(
     call = ("rewrite", pair[0], "-o", out, "-p", "reversible", "--report", str(report))
     assert _run(*call, "--trace", trace) == 0
     assert "Memory of a step (measured)" in report.read_text(encoding="utf-8")
+
+
+def test_git_gets_colour_for_its_pager(
+    pair: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = tmp_path / "a.meta"
+    plain.write_bytes(gzip.decompress(Path(pair[0]).read_bytes()))
+    call = ("git-diff", "m.meta", str(plain), "1", "100644", pair[1], "2", "100644")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert _run(*call) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    monkeypatch.setenv("GIT_PAGER_IN_USE", "true")
+    assert _run(*call) == 0
+    assert "\x1b[32m" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert _run(*call) == 0
+    assert "\x1b" not in capsys.readouterr().out
