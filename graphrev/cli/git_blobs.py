@@ -17,7 +17,7 @@ from graphrev.errors import GraphrevError, printable
 def say(text: str) -> None:
     """Prints; a pager that was left early is no failure, or git would call it one."""
     try:
-        click.echo(text, nl=False)
+        click.echo(text, nl=False, color=True)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
