@@ -17,7 +17,7 @@ And what passes record on the nodes they add:
 * ``_graphrev_role``, string: what the node is to the mask (``mask``, ``masked_weight`` …).
 * ``_graphrev_replaces``, string: the tensor ("name:0") that the node's readers read before.
 * ``_graphrev_collections``, list(string): the collections of a MetaGraphDef it is to be listed in.
-* ``_graphrev_zeros``, int: on a mask, the number of zeros it has when its schedule has ended.
+* ``_graphrev_zeros``, int: on a mask, the zeros it (or its group) has when its schedule has ended.
 * ``_graphrev_end``, int: on the step of the last update, the step its schedule ends at.
 """
 

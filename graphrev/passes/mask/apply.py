@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
-from graphrev.ir import DType, TensorRef
-from graphrev.ir.marks import COLLECTIONS_ATTR, KERNELS, ZEROS_ATTR, collections_of
+from graphrev.ir import AttrValue, DType, TensorRef
+from graphrev.ir.marks import COLLECTIONS_ATTR, GROUP_ATTR, KERNELS, ZEROS_ATTR, collections_of
 from graphrev.passes.mask.nodes import AddedVariable, Writer, add_variable
-from graphrev.passes.mask.plan import GradientMask, KernelPlan, MaskPlan, ReadPlan, SaverPlan
+from graphrev.passes.mask.plan import (
+    GradientMask,
+    KernelPlan,
+    MaskPlan,
+    ReadPlan,
+    SaverPlan,
+    group_zeros,
+)
 from graphrev.passes.mask.restoring import add_restore
 from graphrev.passes.mask.rewiring import Rewire
 from graphrev.passes.mask.roles import JOINS
@@ -35,7 +42,8 @@ def apply_masks(plan: MaskPlan, editor: GraphEditor) -> None:
     done: dict[str, _Masked] = {}
     for kernel in plan.kernels:
         with editor.because(kernel.variable, "read the kernel through its mask"):
-            done[kernel.variable] = _mask(editor, kernel)
+            together = [k for k in plan.kernels if kernel.group and k.group == kernel.group]
+            done[kernel.variable] = _mask(editor, kernel, together)
     roots = {
         read.tensor: done[kernel.variable].mask.value
         for kernel in plan.kernels
@@ -55,7 +63,14 @@ def apply_masks(plan: MaskPlan, editor: GraphEditor) -> None:
         _initialize(editor, plan, done, step)
 
 
-def _mask(editor: GraphEditor, kernel: KernelPlan) -> _Masked:
+def _records(kernel: KernelPlan, together: Sequence[KernelPlan]) -> Mapping[str, AttrValue]:
+    """What a mask says about its target: the zeros it is to have, or its group is."""
+    if kernel.group:
+        return {GROUP_ATTR: (kernel.group.encode(),), ZEROS_ATTR: group_zeros(together)}
+    return {} if kernel.zeros is None else {ZEROS_ATTR: kernel.zeros}
+
+
+def _mask(editor: GraphEditor, kernel: KernelPlan, together: Sequence[KernelPlan]) -> _Masked:
     writer = Writer(editor, kernel.scope, kernel.variable, kernel.device, place=kernel.variable)
     mask = add_variable(
         writer,
@@ -64,7 +79,7 @@ def _mask(editor: GraphEditor, kernel: KernelPlan) -> _Masked:
         is_resource=kernel.is_resource,
         role="mask",
         collections=(*_VARIABLES, "masks"),
-        records={ZEROS_ATTR: kernel.zeros},
+        records=_records(kernel, together),
     )
     threshold = add_variable(
         writer,

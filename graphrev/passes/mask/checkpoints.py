@@ -16,7 +16,7 @@ from graphrev.errors import UsageError, printable
 from graphrev.io import constants
 from graphrev.io.tensors import to_numpy
 from graphrev.ir import Graph, Node, Shape, TensorRef, TensorValue
-from graphrev.ir.marks import END_ATTR, ZEROS_ATTR, kernel_of, role_of
+from graphrev.ir.marks import END_ATTR, ZEROS_ATTR, group_of, kernel_of, role_of
 
 Start = Literal["ones", "zeros"]
 Values = Mapping[str, Any]
@@ -34,7 +34,9 @@ class SavedMask:
         kernel, mask: the names.
         thresholds: the names of the thresholds, one per partition.
         shape: the shape of one partition's kernel, or of the whole if there is one.
-        zeros: how many zeros the mask has when its schedule has ended.
+        zeros: how many zeros the mask, or its group, has when its schedule has ended; ``None``
+            where that depends on the weights.
+        group: the kernels it is ranked with.
     """
 
     kernel: str
@@ -42,7 +44,8 @@ class SavedMask:
     thresholds: tuple[str, ...]
     shape: tuple[int, ...]
     parts: int
-    zeros: int
+    zeros: int | None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,16 @@ class Sparsity:
 
     Attributes:
         target: the zeros it is to have in the end; ``None`` where nothing says so.
+        group: the kernels it is ranked with.
+        is_group: whether it stands for such kernels together.
     """
 
     kernel: str
     weights: int
     zeros: int
     target: int | None = None
+    group: str | None = None
+    is_group: bool = False
 
 
 class MaskedGraph:
@@ -159,8 +166,10 @@ class MaskedGraph:
         for mask in self.masks:
             value = values[mask.mask if masked else mask.kernel]
             zeros = int(value.size - np.count_nonzero(value))
-            found.append(Sparsity(mask.kernel, int(value.size), zeros, mask.zeros))
-        return tuple(found)
+            target = None if mask.group else mask.zeros
+            found.append(Sparsity(mask.kernel, int(value.size), zeros, target, mask.group))
+        groups = {m.group: m.zeros for m in self.masks if m.group}
+        return (*found, *(_together(found, group, zeros) for group, zeros in groups.items()))
 
     def ended(self, values: Values) -> bool:
         """Whether the schedule had ended when the checkpoint was saved.
@@ -186,13 +195,17 @@ class MaskedGraph:
         for kernel, nodes in groups.items():
             counts = [n.attrs.get(ZEROS_ATTR) for n in nodes]
             names = [thresholds[k] for n in nodes if (k := kernel_of(n) or "") in thresholds]
+            known = [count for count in counts if isinstance(count, int)]
+            group = group_of(nodes[0])
+            whole = known[0] if group and known else sum(known)
             yield SavedMask(
                 kernel,
                 self._key(nodes[0].name),
                 tuple(map(self._key, names)),
                 _dims(nodes[0]),
                 len(nodes),
-                sum(count for count in counts if isinstance(count, int)),
+                whole if len(known) == len(nodes) else None,
+                group,
             )
 
     def _key(self, variable: str) -> str:
@@ -270,12 +283,19 @@ def missed(rows: Sequence[Sparsity]) -> tuple[Sparsity, ...]:
     return tuple(row for row in rows if row.target is not None and row.zeros != row.target)
 
 
+def _together(rows: Sequence[Sparsity], group: str, target: int | None) -> Sparsity:
+    members = [row for row in rows if row.group == group]
+    weights, zeros = sum(r.weights for r in members), sum(r.zeros for r in members)
+    return Sparsity(f"group {group}", weights, zeros, target, is_group=True)
+
+
 def total(rows: Sequence[Sparsity]) -> Sparsity:
     """All kernels as one."""
-    targets = [row.target for row in rows if row.target is not None]
+    kernels = [row for row in rows if not row.is_group]
+    known = [row.target for row in rows if row.group is None and row.target is not None]
     return Sparsity(
         "total",
-        sum(row.weights for row in rows),
-        sum(row.zeros for row in rows),
-        sum(targets) if len(targets) == len(rows) else None,
+        sum(row.weights for row in kernels),
+        sum(row.zeros for row in kernels),
+        sum(known) if len(known) == sum(row.group is None for row in rows) else None,
     )

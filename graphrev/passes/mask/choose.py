@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from graphrev.analysis import ops
 from graphrev.analysis.order import index_of
 from graphrev.errors import UsageError, printable
 from graphrev.ir import Graph
-from graphrev.ir.marks import is_opted_out, is_prunable, kernel_of, role_of
+from graphrev.ir.marks import group_of, is_opted_out, is_prunable, kernel_of, role_of
 from graphrev.passes.mask.gradients import updated_by
 from graphrev.passes.mask.joins import joined
 from graphrev.passes.mask.roles import CONVOLUTIONS, EINSUM, MATRIX_PRODUCTS, VIEWS
@@ -278,3 +279,37 @@ def erk(kernels: Sequence[Kernel], sparsity: float) -> Mapping[str, float]:
                 name: 0.0 if name in dense else max(0.0, 1.0 - scale * raw[name]) for name in sizes
             }
         dense.update(over)
+
+
+def grouped(graph: Graph, kernels: Sequence[Kernel], allocation: str) -> Mapping[str, str]:
+    """The group each kernel is ranked with, by name; kernels ranked by themselves are left out.
+
+    Raises:
+        UsageError: no kernel is in a named group, or one holds kernels of two types.
+    """
+    if allocation not in ("global", "groups"):
+        return {}
+    names = {k.name: "all" if allocation == "global" else _group(graph, k) for k in kernels}
+    found = {name: group for name, group in names.items() if group is not None}
+    if kernels and not found:
+        raise UsageError(
+            "mask: allocation=groups needs kernels built under prunable(NAME), and there are none."
+        )
+    members = Counter(found.values())
+    found = {name: group for name, group in found.items() if members[group] > 1}
+    types: dict[str, set[str]] = {}
+    for kernel in kernels:
+        if kernel.name in found:
+            types.setdefault(found[kernel.name], set()).add(kernel.dtype.name.lower())
+    for group, kinds in types.items():
+        if len(kinds) > 1:
+            raise UsageError(
+                f"mask: the kernels of '{printable(group)}' are of different types "
+                f"({', '.join(sorted(kinds))}) and cannot be ranked together. Exclude those of one."
+            )
+    return found
+
+
+def _group(graph: Graph, kernel: Kernel) -> str | None:
+    nodes = (kernel.node, *(graph[use.node] for use, _, _ in kernel.uses()))
+    return next((group for node in nodes if (group := group_of(node)) is not None), None)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from graphrev.editor import GraphEditor
-from graphrev.errors import UsageError
+from graphrev.errors import UsageError, printable
 from graphrev.ir import Graph
 from graphrev.passes.mask.apply import apply_masks
-from graphrev.passes.mask.choose import Choice, choose, erk, targets, unmasked
+from graphrev.passes.mask.choose import Choice, choose, erk, grouped, targets, unmasked
 from graphrev.passes.mask.gradients import Gradients
 from graphrev.passes.mask.joins import drop_torn
 from graphrev.passes.mask.plan import GradientMask, KernelPlan, MaskPlan, ReadPlan, Thaw
 from graphrev.passes.mask.rewiring import rewires
 from graphrev.passes.mask.saving import find_initializers, find_savers
 from graphrev.passes.mask.schedule import Schedule, Shape
+from graphrev.passes.mask.structure import Structure, check_structure, structures
 from graphrev.passes.mask.trace import Kernel, find_kernels
 from graphrev.passes.mask.training import plan_update
 from graphrev.passes.mask.unfreeze import find_constants, thaw
@@ -44,7 +44,13 @@ class Mask(Pass[MaskPlan]):
         min_size: the fewest weights a masked kernel has.
         first: whether the first kernel is masked, where there are three or more.
         last: the same for the last one.
-        allocation: ``uniform`` asks the same of every kernel; ``erk`` more of larger ones.
+        allocation: ``uniform`` asks the same of every kernel; ``erk`` more of larger ones;
+            ``global`` ranks the weights of all kernels together, ``groups`` those of each group
+            that ``prunable`` names.
+        structure: what is dropped as one: ``weights``, ``channels`` (of the input), ``filters``,
+            blocks ``HxW`` on the last two axes, ``N:M`` (N kept of M input channels; the sparsity
+            is then 1 - N / M).
+        allow_empty: whether a kernel may lose all its weights.
         targets: ``regex:sparsity`` for kernels with a target of their own.
         train_op: the node that runs a training step, where that is not plain.
         global_step: the variable that counts the steps, where that is not plain.
@@ -65,7 +71,9 @@ class Mask(Pass[MaskPlan]):
     min_size: int = 1
     first: Literal["dense", "masked"] = "dense"
     last: Literal["dense", "masked"] = "dense"
-    allocation: Literal["uniform", "erk"] = "uniform"
+    allocation: Literal["uniform", "erk", "global", "groups"] = "uniform"
+    structure: str = "weights"
+    allow_empty: bool = False
     targets: tuple[str, ...] = ()
     train_op: str | None = None
     global_step: str | None = None
@@ -82,7 +90,10 @@ class Mask(Pass[MaskPlan]):
         if self.min_size < 1:
             raise UsageError("mask: min_size must be at least 1.")
         if self.targets and self.allocation != "uniform":
-            raise UsageError("mask: targets and allocation=erk exclude each other.")
+            raise UsageError(f"mask: targets and allocation={self.allocation} exclude each other.")
+        check_structure(self.structure)
+        if self.structure != "weights" and self.allocation in ("global", "groups"):
+            raise UsageError(f"mask: allocation={self.allocation} ranks single weights only.")
         _ = self._schedule
 
     @property
@@ -124,7 +135,17 @@ class Mask(Pass[MaskPlan]):
         kept = {k.name: (k, g) for k, g in matched if k.name not in {r.nodes[0] for r in torn}}
         whole = [kernel for kernel, _ in kept.values()]
         wanted = self._targets(whole)
-        plans = tuple(_plan(kernel, wanted[kernel.name], masks) for kernel, masks in kept.values())
+        shapes = structures(graph, whole, self.structure)
+        groups = grouped(graph, whole, self.allocation)
+        plans = tuple(
+            replace(
+                _plan(kernel, wanted[kernel.name], masks, shapes[kernel.name], self.allow_empty),
+                **({"group": groups[kernel.name], "zeros": None} if kernel.name in groups else {}),
+            )
+            for kernel, masks in kept.values()
+        )
+        if self.targets:
+            _check_reachable(plans)
         left = (*strangers, *rejections, *unclear, *torn)
         if not plans:
             return MaskPlan(left)
@@ -175,9 +196,28 @@ def _with_gradients(
     return matched, unclear
 
 
-def _plan(kernel: Kernel, sparsity: float, gradients: tuple[GradientMask, ...]) -> KernelPlan:
+def _check_reachable(kernels: Sequence[KernelPlan]) -> None:
+    """Refuses targets that would leave a kernel empty."""
+    for kernel in kernels:
+        units = kernel.structure.units
+        if round(units * kernel.sparsity) >= units and not kernel.allow_empty:
+            raise UsageError(
+                f"mask: the target {kernel.sparsity} of kernel '{printable(kernel.variable)}' "
+                f"cannot be reached: of {units} to choose from, one is kept. Lower the target, or "
+                "say allow_empty=true."
+            )
+
+
+def _plan(
+    kernel: Kernel,
+    sparsity: float,
+    gradients: tuple[GradientMask, ...],
+    structure: Structure,
+    allow_empty: bool,
+) -> KernelPlan:
     dims = tuple(dim or 0 for dim in kernel.dims or ())
-    size = math.prod(dims)
+    if structure.kind == "n:m":
+        sparsity = 1.0 - structure.keep / structure.of
     scope, part = _place(kernel.name)
     return KernelPlan(
         variable=kernel.name,
@@ -186,11 +226,13 @@ def _plan(kernel: Kernel, sparsity: float, gradients: tuple[GradientMask, ...]) 
         is_resource=kernel.is_resource,
         device=kernel.node.device,
         sparsity=sparsity,
-        zeros=min(round(size * sparsity), size - 1),
+        zeros=structure.zeros(sparsity, allow_empty=allow_empty),
         reads=tuple(ReadPlan(r.tensor, r.path, rewires(r)) for r in kernel.reads),
         gradients=gradients,
         scope=scope,
         part=part,
+        structure=structure,
+        allow_empty=allow_empty,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from graphrev.errors import printable
 from graphrev.ir import DType, TensorRef
 from graphrev.passes.mask.rewiring import Rewire
 from graphrev.passes.mask.schedule import Schedule
+from graphrev.passes.mask.structure import WEIGHTS, Structure
 from graphrev.pipeline import Plan
 
 
@@ -54,11 +56,15 @@ class KernelPlan:
         is_resource: whether it is a resource variable; the mask is of the same kind.
         device: the variable's device.
         sparsity: the share of weights to drop when the schedule has ended, in [0, 1).
-        zeros: the number of weights that is: ``round(size * sparsity)``, less than ``size``.
+        zeros: the number of weights that is: ``round(size * sparsity)``, less than ``size``;
+            ``None`` where it depends on the weights (ranked in a group, blocks cut at the border).
         reads: its reads.
         gradients: the gradients that are masked.
         scope: the name scope the mask's nodes go to, with a slash; empty at the top.
         part: ``/part_k`` for a partition of a larger variable.
+        structure: what is dropped as one.
+        group: the kernels it is ranked with; empty where it is ranked by itself.
+        allow_empty: whether all of it may be dropped.
     """
 
     variable: str
@@ -67,11 +73,14 @@ class KernelPlan:
     is_resource: bool
     device: str
     sparsity: float
-    zeros: int
+    zeros: int | None
     reads: tuple[ReadPlan, ...]
     gradients: tuple[GradientMask, ...]
     scope: str
     part: str = ""
+    structure: Structure = WEIGHTS
+    group: str = ""
+    allow_empty: bool = False
 
     @property
     def size(self) -> int:
@@ -90,6 +99,8 @@ class KernelPlan:
             "weights": self.size,
             "target_sparsity": self.sparsity,
             "target_zeros": self.zeros,
+            "structure": self.structure.describe() or "weights",
+            "group": self.group or None,
             "reads": [str(read.tensor) for read in self.reads],
             "masked_gradients": [str(gradient.tensor) for gradient in self.gradients],
         }
@@ -168,7 +179,7 @@ class MaskPlan(Plan):
     def summary(self) -> str:
         """One line for people."""
         weights = sum(kernel.size for kernel in self.kernels)
-        zeros = sum(kernel.zeros for kernel in self.kernels)
+        zeros = target_zeros(self.kernels)
         share = f" ({zeros / weights:.1%} to be zero)" if weights else ""
         thawed = len(self.thaw.constants)
         unfrozen = f"{thawed} constants unfrozen, " if thawed else ""
@@ -187,7 +198,7 @@ class MaskPlan(Plan):
         return {
             "kernels": [kernel.to_json() for kernel in self.kernels],
             "weights": sum(kernel.size for kernel in self.kernels),
-            "target_zeros": sum(kernel.zeros for kernel in self.kernels),
+            "target_zeros": target_zeros(self.kernels),
             "update": None
             if update is None
             else {
@@ -202,7 +213,29 @@ class MaskPlan(Plan):
 
 def _line(kernel: KernelPlan) -> str:
     shape = "x".join(map(str, kernel.dims))
+    zeros = f"about {kernel.size * kernel.sparsity:.0f}" if kernel.zeros is None else kernel.zeros
+    notes = [kernel.structure.describe(), f"ranked in '{kernel.group}'" if kernel.group else ""]
+    more = "".join(f" ({printable(note)})" for note in notes if note)
     return (
-        f"{printable(kernel.variable)} [{shape}]: {kernel.zeros} of {kernel.size} weights to be "
-        f"zero, {len(kernel.gradients)} gradients masked"
+        f"{printable(kernel.variable)} [{shape}]: {zeros} of {kernel.size} weights to be "
+        f"zero{more}, {len(kernel.gradients)} gradients masked"
     )
+
+
+def target_zeros(kernels: Sequence[KernelPlan]) -> int:
+    """The weights of all kernels to be zero; estimated where blocks are cut at the border."""
+    groups: dict[str, list[KernelPlan]] = {}
+    alone = 0
+    for kernel in kernels:
+        if kernel.group:
+            groups.setdefault(kernel.group, []).append(kernel)
+        else:
+            zeros = kernel.zeros
+            alone += round(kernel.size * kernel.sparsity) if zeros is None else zeros
+    return alone + sum(map(group_zeros, groups.values()))
+
+
+def group_zeros(kernels: Sequence[KernelPlan]) -> int:
+    """The weights of kernels that are ranked together to be zero."""
+    most = sum(kernel.size - (not kernel.allow_empty) for kernel in kernels)
+    return min(round(sum(kernel.size * kernel.sparsity for kernel in kernels)), most)

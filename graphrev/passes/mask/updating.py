@@ -11,12 +11,13 @@ and saved: several workers may make the global step jump, and a resumed run goes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
 from graphrev.ir import DType, TensorRef
 from graphrev.ir.marks import END_ATTR
+from graphrev.passes.mask.blocks import select_blocks, select_few_of, select_together
 from graphrev.passes.mask.nodes import AddedVariable, Writer, add_variable, assign
 from graphrev.passes.mask.plan import KernelPlan, UpdatePlan
 from graphrev.passes.mask.restoring import LAST_UPDATE
@@ -132,31 +133,70 @@ def _update_all(
     name: str,
 ) -> str:
     """Adds the update of every mask and an op that waits for all of them."""
-    wanted = tuple(min(k.size * k.sparsity, k.size - 1.0) for k, _, _ in kernels)
-    zeros = zeros_by_kernel(writer, share, wanted)
+    units = _ranked_together(kernels)
+    zeros = zeros_by_kernel(writer, share, tuple(_wanted([k for k, *_ in unit]) for unit in units))
     assigns: list[str] = []
-    for (kernel, mask, threshold), count in zip(kernels, zeros):
+    for unit, count in zip(units, zeros):
+        first = unit[0][0]
+        scope = "ranked_together" if first.group else first.variable
+        kernel = "" if first.group else first.variable
         inner = Writer(
-            writer.editor,
-            f"{_SCOPE}{kernel.variable}/",
-            kernel.variable,
-            host_of(kernel.device),
-            shared=writer.shared,
+            writer.editor, f"{_SCOPE}{scope}/", kernel, host_of(first.device), shared=writer.shared
         )
-        weights = _current(inner, kernel, waits)
-        found = select(inner, weights, kernel.dtype, count)
-        beside = Writer(writer.editor, inner.scope, kernel.variable, kernel.device)
-        for variable, value in ((mask, found.mask), (threshold, found.threshold)):
-            assigns.append(
-                assign(
-                    beside,
-                    variable.variable,
-                    value,
-                    kernel.dtype,
-                    is_resource=kernel.is_resource,
-                )
-            )
+        for masked, found in zip(unit, _select_unit(inner, unit, count, waits)):
+            assigns.extend(_assign_both(inner, masked, *found))
     return writer.add("NoOp", name, (), {}, waits=assigns, role="update").node
+
+
+_Found = tuple[TensorRef, TensorRef | None]
+
+
+def _ranked_together(kernels: Sequence[Masked]) -> list[list[Masked]]:
+    units: dict[str, list[Masked]] = {}
+    for masked in kernels:
+        kernel = masked[0]
+        units.setdefault(kernel.group or f"/{kernel.variable}", []).append(masked)
+    return list(units.values())
+
+
+def _wanted(kernels: Sequence[KernelPlan]) -> float:
+    """How many units are to be dropped in the end, before rounding."""
+    total = sum(k.structure.units * k.sparsity for k in kernels)
+    kept = sum(not k.allow_empty for k in kernels)
+    return min(total, float(sum(k.structure.units for k in kernels) - kept))
+
+
+def _select_unit(
+    writer: Writer, unit: Sequence[Masked], zeros: TensorRef, waits: tuple[str, ...]
+) -> Sequence[_Found]:
+    """The masks and thresholds of the kernels that are ranked together (mostly one)."""
+    kernel = unit[0][0]
+    weights = [_current(writer, k, waits) for k, *_ in unit]
+    dtype, dims, structure = kernel.dtype, kernel.dims, kernel.structure
+    if kernel.group:
+        shapes = [k.dims for k, *_ in unit]
+        allow = kernel.allow_empty
+        masks, threshold = select_together(writer, weights, shapes, dtype, zeros, allow_empty=allow)
+        return [(mask, threshold) for mask in masks]
+    if structure.kind == "n:m":
+        return [(select_few_of(writer, weights[0], dtype, dims, structure), None)]
+    if structure.kind == "blocks":
+        found = select_blocks(writer, weights[0], dtype, dims, structure, zeros)
+    else:
+        found = select(writer, weights[0], dtype, zeros)
+    return [(found.mask, found.threshold)]
+
+
+def _assign_both(
+    writer: Writer, masked: Masked, mask: TensorRef, threshold: TensorRef | None
+) -> Iterator[str]:
+    kernel, *variables = masked
+    beside = Writer(writer.editor, writer.scope, kernel.variable, kernel.device)
+    for variable, value in zip(variables, (mask, threshold)):
+        if value is not None:
+            resource = kernel.is_resource
+            name = variable.variable
+            yield assign(beside, name, value, kernel.dtype, is_resource=resource)
 
 
 def _current(writer: Writer, kernel: KernelPlan, waits: tuple[str, ...]) -> TensorRef:

@@ -21,6 +21,12 @@ from tests.passes.mask.cases import tf
 from tools.oracle import find_oracle
 
 NEVER = 10**9
+STRUCTURED: tuple[dict[str, Any], ...] = (
+    {"structure": "1x2", "sparsity": 0.5},
+    {"structure": "filters", "sparsity": 0.5},
+    {"structure": "1:2"},
+    {"allocation": "global", "sparsity": 0.7},
+)
 
 
 def masked(graph: Graph, **options: Any) -> tuple[Graph, MaskPlan]:
@@ -136,6 +142,15 @@ def test_graphs_of_tensorflow_1_are_exact_and_train_to_the_exact_sparsity(tmp_pa
         after, plan = masked(decode_graph(data), **options)
         (tmp_path / f"{case}.masked.pb").write_bytes(encode_graph(after))
         wanted[case] = {k.variable: [round(k.size * 0.7), k.size] for k in plan.kernels}
+    for number, options in enumerate(STRUCTURED):
+        case = f"structured{number}"
+        after, plan = masked(decode_graph((tmp_path / "conv2d.pb").read_bytes()), **options)
+        (tmp_path / f"{case}.masked.pb").write_bytes(encode_graph(after))
+        wanted[case] = {k.variable: [k.zeros or 0, k.size] for k in plan.kernels}
     done = subprocess.run([*script, "train", str(tmp_path)], check=True, capture_output=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == wanted
+    found = json.loads(done.stdout.splitlines()[-1])
+    together = found.pop(f"structured{len(STRUCTURED) - 1}")
+    assert sum(zeros for zeros, _ in together.values()) == round(0.7 * (108 + 72))
+    wanted.pop(f"structured{len(STRUCTURED) - 1}")
+    assert found == wanted
     assert {"shared", "transposed", "transpose_conv", "resource", "lstm"} <= set(wanted)
