@@ -157,6 +157,34 @@ def test_text_dark_and_export(page: Browser, report: Path) -> None:
     assert page.log("browser") == []
 
 
+def test_a_hunk_fits_into_its_pane_on_demand(page: Browser, report: Path) -> None:
+    page.open(report)
+    page.keys("j")
+    page.wait("document.querySelector('.hunk.here .pane svg')")
+    width = "return document.querySelector('.hunk.here .pane').%s"
+    assert page.run(width % "scrollWidth") > page.run(width % "clientWidth")
+    page.keys("f")
+    assert page.run(width % "scrollWidth") <= page.run(width % "clientWidth") + 1
+    assert page.run("return fit.getAttribute('aria-pressed')") == "true"
+    _shot(page, "report-fit")
+    _assert_quiet(page)
+
+
+def test_a_page_is_printed_light_and_opened(page: Browser, fixtures: Path, tmp_path: Path) -> None:
+    path = fixtures / "near_misses.meta.gz"
+    file = tmp_path / "refused.html"
+    file.write_text(diff(path, api.rewrite(path, "reversible")).to_html(), encoding="utf-8")
+    page.open(file)
+    page.run("theme('dark'); dispatchEvent(new Event('beforeprint'))")
+    assert page.run("return document.documentElement.dataset.theme") == "light"
+    assert page.run("return document.querySelectorAll('details.refused:not([open])').length") == 0
+    page.run("dispatchEvent(new Event('afterprint'))")
+    assert page.run("return document.documentElement.dataset.theme") == "dark"
+    page.run("theme('light')")
+    _shot(page, "report-refused")
+    _assert_quiet(page)
+
+
 def test_hostile_names_do_nothing(page: Browser, tmp_path: Path) -> None:
     file = tmp_path / "hostile.html"
     file.write_text(diff(*hostile_pair()).to_html(context=2), encoding="utf-8")

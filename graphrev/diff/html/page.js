@@ -4,7 +4,7 @@ const BOX_W = 148, BOX_H = 36, MARGIN = 16, CAPTION = 22, BATCH = 100, HITS = 20
 const SIGNS = [["+", "added"], ["-", "removed"], ["~", "changed"], [">", "renamed"]];
 const SIGN_OF = { added: "+", removed: "-", changed: "~", renamed: ">", same: " " };
 const KINDS = ["data", "control", "clone"];
-let data, view, shown = [], made = 0, here = -1, scope = "", sight, where = new Map();
+let data, view, shown = [], made = 0, here = -1, scope = "", sight, where = new Map(), whole = false;
 
 function make(tag, attrs, ...children) {
   const node = document.createElement(tag);
@@ -138,12 +138,12 @@ function fill(found) {
   const body = found.querySelector(".panes");
   if (body.firstChild) return;
   const hunk = data.hunks[found.dataset.hunk], [width, height] = size(hunk);
-  const room = body.clientWidth / 2 || 600;
-  const scale = Math.max(Math.min(1, room / width), SMALLEST);
+  const room = body.clientWidth / 2 - 2 || 600;
+  const scale = Math.max(Math.min(1, room / width), whole ? 0 : SMALLEST);
   const panes = [1, 2].map((side) => {
     const svg = draw("svg", { class: "gd", viewBox: `0 0 ${width} ${height}`, width: width * scale, height: height * scale,
-      role: "img", "aria-label": side === 1 ? "before" : "after" }, pane(hunk, side));
-    return make("div", { class: "pane" }, svg);
+      role: "img", "aria-label": side === 1 ? "before" : "after" }, pane(hunk, side, false));
+    return make("div", { class: "pane" }, make("div", { class: "side" }, side === 1 ? "before" : "after"), svg);
   });
   body.style.minHeight = "";
   body.append(...panes);
@@ -152,9 +152,18 @@ function fill(found) {
   panes[1].scrollLeft = panes[0].scrollLeft = middle - panes[0].clientWidth / 2;
   panes.forEach((one, i) => one.addEventListener("scroll", () => { panes[1 - i].scrollLeft = one.scrollLeft; }));
 }
-function pane(hunk, side) {
+/* All of a hunk in its pane, or large enough to read. */
+function resize() {
+  whole = !whole;
+  byId("fit").setAttribute("aria-pressed", String(whole));
+  for (const found of document.querySelectorAll(".hunk")) {
+    const body = found.querySelector(".panes");
+    if (body.firstChild) { body.textContent = ""; fill(found); }
+  }
+}
+function pane(hunk, side, titled = true) {
   const sheet = draw("g", { transform: `translate(${MARGIN} ${MARGIN + CAPTION})` });
-  sheet.append(draw("text", { class: "cap title", x: 0, y: -24 }, side === 1 ? "before" : "after"));
+  if (titled) sheet.append(draw("text", { class: "cap title", x: 0, y: -24 }, side === 1 ? "before" : "after"));
   if (hunk.m !== null) {
     sheet.append(draw("line", { class: "border", x1: hunk.m, x2: hunk.m, y1: -14, y2: hunk.h }));
     sheet.append(draw("text", { class: "cap", x: hunk.m - 6, y: -8, "text-anchor": "end" }, "forward"));
@@ -348,7 +357,7 @@ function keys(event) {
   const actions = {
     j: () => jump(Math.min(here + 1, shown.length - 1)), k: () => jump(Math.max(here - 1, 0)),
     "/": () => byId("query").focus(), "?": () => { byId("hint").hidden = !byId("hint").hidden; },
-    d: () => byId("theme").click(),
+    d: () => byId("theme").click(), f: resize,
     "[": () => see(Math.max(data.views.indexOf(view) - 1, 0)),
     "]": () => see(Math.min(data.views.indexOf(view) + 1, data.views.length - 1)),
   };
@@ -377,6 +386,7 @@ async function start() {
   byId("query").addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(search, 80); });
   byId("pass").addEventListener("input", () => see(Number(byId("pass").value)));
   byId("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+  byId("fit").addEventListener("click", resize);
   byId("keys").addEventListener("click", () => { byId("hint").hidden = !byId("hint").hidden; });
   byId("hunks").addEventListener("mouseover", (event) => light(event, true));
   byId("hunks").addEventListener("mouseout", (event) => light(event, false));

@@ -76,10 +76,12 @@ _EXPLORER = """
 <div id="main"><div id="bar"><span id="slot"><label for="pass">passes</label>
 <input id="pass" type="range" min="0" max="0" value="0" step="1"><output id="which"></output></span>
 <span id="scope"></span><span class="grow"></span>
+<button id="fit" type="button" aria-pressed="false" title="fit hunks in (f)">fit</button>
 <button id="keys" type="button" title="keys (?)">?</button>
 <button id="theme" type="button" title="dark or light (d)">dark / light</button></div>
 <p id="hint" hidden>Keys: j, k next and previous hunk; / search; [ and ] earlier and later pass;
-Enter opens a node; arrows move in the tree; Esc closes; d dark or light.</p>
+Enter opens a node; arrows move in the tree; Esc closes; f fits hunks into their panes;
+d dark or light.</p>
 <div id="legend" class="gd"></div><div id="hunks"></div></div>
 <aside id="detail" hidden aria-live="polite"></aside></section>
 <noscript><p class="note">The hunks below need JavaScript; nothing is loaded from anywhere.</p>
