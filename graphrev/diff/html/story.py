@@ -51,7 +51,7 @@ def _lead(diff: GraphDiff) -> str:
     said = [f"{count} {status}" for status, count in diff.counts.items() if count]
     nodes = f"{', '.join(said)} of {len(diff.before.graph)} nodes" if said else "No node differs"
     beside = len(diff.entries) + len(diff.functions)
-    more = f"; {beside} other things differ (functions, signatures, collections)" if beside else ""
+    more = f"; {beside} other things differ (variables, functions, signatures, collections)" if beside else ""
     return f"{nodes}{more}."
 
 
@@ -125,7 +125,9 @@ def _cell(key: str, value: Any) -> str:
         return "yes" if value else "no"
     if key.endswith("_bytes"):
         return size_text(int(value))
-    return f"{value:.1e}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.2g}" if "sparsity" not in key else f"{value:.1%}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _words(key: str) -> str:
