@@ -51,7 +51,8 @@ def _lead(diff: GraphDiff) -> str:
     said = [f"{count} {status}" for status, count in diff.counts.items() if count]
     nodes = f"{', '.join(said)} of {len(diff.before.graph)} nodes" if said else "No node differs"
     beside = len(diff.entries) + len(diff.functions)
-    more = f"; {beside} other things differ (variables, functions, signatures, collections)" if beside else ""
+    kinds = "variables, functions, signatures, collections"
+    more = f"; {beside} other things differ ({kinds})" if beside else ""
     return f"{nodes}{more}."
 
 
