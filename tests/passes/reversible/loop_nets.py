@@ -51,9 +51,12 @@ def build(net: Net, rows: int = ROWS, width: int = WIDTH) -> tuple[Any, list[str
                 loss += tf.reduce_mean(value)
             loss = tf.identity(loss, name="loss")
             optimizer = net.optimizer()
-            pairs = optimizer.compute_gradients(loss)
+            pairs = [pair for pair in optimizer.compute_gradients(loss) if pair[0] is not None]
             by_x = tf.identity(tf.gradients(loss, x)[0])
-            optimizer.apply_gradients(pairs, name="train")
+            if pairs:
+                optimizer.apply_gradients(pairs, name="train")
+            else:
+                tf.no_op("train")
             return graph, [loss.name, by_x.name, *(grad.name for grad, _ in pairs)]
     finally:
         if enabled:
@@ -68,7 +71,8 @@ def values(
         tf.import_graph_def(tf.GraphDef.FromString(serialized), name="")
         shape = [int(dim) for dim in graph.get_tensor_by_name("x:0").shape]
         x = np.random.RandomState(0).randn(*shape).astype(np.float32)
-        starts = [op for op in graph.get_operations() if op.name.endswith("/Assign")]
+        assigns = [op for op in graph.get_operations() if op.name.endswith("/Assign")]
+        starts = [op for op in assigns if not op.name.startswith("train/")]
         with tf.Session(graph=graph, config=tf.ConfigProto(**config)) as session:
             session.run(starts)
             found: list[list[Any]] = []

@@ -18,6 +18,7 @@ from graphrev.analysis.frames_loops import ROOT, find_frames
 from graphrev.analysis.order import topological
 from graphrev.editor import GraphEditor
 from graphrev.edits import EditLog
+from graphrev.errors import PassError
 from graphrev.ir import AttrValue, DType, TensorRef
 from graphrev.ir.index import CycleError
 from graphrev.passes.reversible.drift import anchored_streams, estimate
@@ -120,14 +121,14 @@ def plan_loops(
             plans, edits = _attempt(facts, tasks)
             return Outcome(plans, edits, tuple(rejections))
         except _RefusedError as refusal:
-            tasks = [task for task in tasks if task.item is not refusal.item]
+            tasks = [task for task in tasks if task is not refusal.task]
             rejections.append(refusal.rejection)
 
 
 class _RefusedError(Exception):
-    def __init__(self, item: Candidate, rejection: Rejection) -> None:
+    def __init__(self, task: _Task, rejection: Rejection) -> None:
         super().__init__(rejection.reason)
-        self.item = item
+        self.task = task
         self.rejection = rejection
 
 
@@ -167,16 +168,20 @@ def _attempt(facts: _Facts, tasks: Sequence[_Task]) -> tuple[tuple[LoopPlan, ...
     except CycleError as error:
         raise _blame(tasks, editor, error.nodes) from error
     if edits and find_frames(changed).faults != facts.flow.frames.faults:
-        raise AssertionError("a rewritten loop crosses frames")
+        raise PassError(
+            "Pass 'reversible' would leave a loop whose edges cross frames; the input is "
+            "untouched. This is a fault in graphrev: please report it with the graph."
+        )
     return tuple(plans), edits
 
 
 def _blame(tasks: Sequence[_Task], editor: GraphEditor, nodes: tuple[str, ...]) -> _RefusedError:
     marks = {editor[name].attrs.get(BLOCK_ATTR) for name in nodes}
     guilty = [task for task in tasks if task.item.chain.name.encode() in marks]
-    item = (guilty or list(tasks))[0].item
+    task = (guilty or list(tasks))[0]
+    item = task.item
     reason = f"Block '{item.chain.name}': '{nodes[0]}' would wait for what it is computed from."
-    return _RefusedError(item, Rejection(Code.TRIGGER_CYCLE, reason, (*item.chain.nodes, *nodes)))
+    return _RefusedError(task, Rejection(Code.TRIGGER_CYCLE, reason, (*item.chain.nodes, *nodes)))
 
 
 class _Planning:
@@ -188,7 +193,7 @@ class _Planning:
         self._facts = facts
         self._pair = task.pair
         self._item = task.item
-        self._whole = task.item
+        self._task = task
         self._snapshots = snapshots
         self._editor = editor
         self._carries: tuple[Carry, ...] = ()
@@ -204,8 +209,8 @@ class _Planning:
         body = self._facts.body(self._pair, self._snapshots)
         uses = stack_uses(body, self._item)
         gained = [use for use in uses if use.kind in (Kind.INNER, Kind.STREAM)]
-        if not any(use.kind is Kind.INNER for use in gained) and not self._carries:
-            raise _RefusedError(self._whole, _nothing_gained(self._item))
+        if not any(self._carries or use.kind is Kind.INNER for use in gained):
+            raise _RefusedError(self._task, _nothing_gained(self._item))
         name = self._item.chain.name
         readers = self._facts.around.graph.readers
         scope = common_scope(r for use in gained for r in readers.get(use.stack.pop, ()))
@@ -216,7 +221,7 @@ class _Planning:
             try:
                 writer = self._write(body, values, uses, scope, attrs)
             except UnreachableError as error:
-                raise _RefusedError(self._whole, error.rejection) from error
+                raise _RefusedError(self._task, error.rejection) from error
             removed = self._replace(body, writer, values, uses)
         body.gone.update(removed)
         return LoopPlan(
@@ -264,7 +269,7 @@ class _Planning:
         exits = [writer.hand_on(carry, merge) for carry, merge in zip(self._carries, merges)]
         refused = wait_for_exits(body, self._item, exits, self._editor)
         if refused is not None:
-            raise _RefusedError(self._whole, refused)
+            raise _RefusedError(self._task, refused)
         writer.derive(uses)
         return writer
 
