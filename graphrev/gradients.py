@@ -30,6 +30,7 @@ from typing import Any
 import tensorflow
 
 from graphrev.arrival import register_when_tensorflow_arrives
+from graphrev.backprop import differentiate
 from graphrev.ir.deferred import BLOCK_ATTR, GRADIENT, GRADIENT_ATTR, REGION_ATTR
 from graphrev.replicas import (
     Trained,
@@ -44,7 +45,6 @@ tf: Any = tensorflow
 _ops: Any = importlib.import_module("tensorflow.python.framework.ops")
 _record: Any = importlib.import_module("tensorflow.python.eager.record")
 _handles: Any = importlib.import_module("tensorflow.python.ops.handle_data_util")
-_gradients: Any = importlib.import_module("tensorflow.python.ops.gradients_util")
 
 Recompute = Callable[[Sequence[Any]], tuple[list[Any], list[Any]]]
 Gradient = Callable[..., list[Any]]
@@ -199,13 +199,12 @@ class _Backward:
     def run(self) -> list[Any]:
         region = self._region
         scope = "/".join(filter(None, (self._outer, region.block.decode())))
-        colocated = bool(self._graph._colocation_stack.peek_objs())
+        colocated = any(True for _ in self._graph._colocation_stack.peek_objs())
         with tf.name_scope(f"{scope}/recompute/"), _nowhere(self._graph):
             gates, sources = self._gates()
             outputs, sources = self._recompute(gates, sources)
             stream = self._rebuild(outputs[0])
-        with tf.name_scope(f"{scope}/"):
-            found = self._differentiate(outputs, [*sources, *gates], colocated)
+        found = self._differentiate(outputs, [*sources, *gates], scope, colocated)
         captured, started = found[: len(sources)], found[len(sources) :]
         captured = self._behind_the_copy(captured, outputs)
         self._note(stream, captured, started)
@@ -273,17 +272,13 @@ class _Backward:
         rebuilt = add_op(self._graph, kind, operands, "rebuilt", sum_.op.device, block)
         return rebuilt.outputs[0]
 
-    def _differentiate(self, outputs: list[Any], sources: list[Any], colocated: bool) -> list[Any]:
+    def _differentiate(
+        self, outputs: list[Any], sources: list[Any], scope: str, colocated: bool
+    ) -> list[Any]:
         pairs = [(y, g) for y, g in zip(outputs, self._incoming) if g is not None]
         wanted = [source for source in sources if source is not None]
-        results = _gradients._GradientsHelper(
-            [y for y, _ in pairs],
-            wanted,
-            [grad for _, grad in pairs],
-            colocate_gradients_with_ops=colocated,
-            stop_gradients=wanted,
-        )
-        found = iter(results)
+        ys, grad_ys = [y for y, _ in pairs], [grad for _, grad in pairs]
+        found = iter(differentiate(ys, grad_ys, wanted, scope, colocated=colocated))
         return [None if source is None else next(found) for source in sources]
 
     def _behind_the_copy(self, captured: list[Any], outputs: list[Any]) -> list[Any]:
