@@ -50,12 +50,17 @@ def _source(graph: Graph, read: TensorRef) -> TensorRef:
 
 def _constant(graph: Graph, ref: TensorRef) -> tuple[str, TensorValue] | None:
     node = graph[ref.node]
-    while node.op == "Identity":
+    while hands_on(node):
         node = graph[node.inputs[0].node]
     value = node.attrs.get("value")
     if node.op != "Const" or not isinstance(value, TensorValue):
         return None
     return node.name, value
+
+
+def hands_on(node: Node) -> bool:
+    """Whether the node only passes a constant on, into a loop maybe."""
+    return node.op == "Identity" or (node.op == "Enter" and node.attrs.get("is_constant") is True)
 
 
 def _fit(left: TensorValue, right: TensorValue) -> bool:
@@ -98,4 +103,4 @@ def unread(graph: Graph, folds: tuple[Fold, ...]) -> tuple[str, ...]:
 
 
 def _serves(node: Node) -> bool:
-    return node.op in ("Const", "Identity")
+    return node.op == "Const" or hands_on(node)

@@ -10,7 +10,7 @@ from graphrev.io import constants
 from graphrev.ir import Graph, TensorValue
 from graphrev.ir.marks import COLLECTIONS_ATTR, KERNELS, collections_of, kernel_of, role_of
 from graphrev.passes.strip_masks import marked
-from graphrev.passes.strip_masks.frozen import find_folds, unread
+from graphrev.passes.strip_masks.frozen import find_folds, hands_on, unread
 from graphrev.passes.strip_masks.plan import Fold, Shrink, StripPlan
 from graphrev.pipeline import Code, Pass, Rejection
 
@@ -102,7 +102,7 @@ def _stranger(graph: Graph, kernel: str, products: set[str]) -> str | None:
     pending = [kernel]
     while pending:
         for reader in graph.readers.get(pending.pop(), ()):
-            if graph[reader].op == "Identity":
+            if hands_on(graph[reader]):
                 pending.append(reader)
             elif reader not in products:
                 return reader

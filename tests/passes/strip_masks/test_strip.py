@@ -131,3 +131,17 @@ def test_products_that_are_no_masks_are_left_alone() -> None:
 def test_second_run_changes_nothing() -> None:
     after = strip(mask(built(convolutions))[0].after)[0].after
     assert strip(after)[0].after is after
+
+
+def test_mask_that_the_program_reads_itself_is_left_alone() -> None:
+    graph = mask(built(convolutions))[0].after
+    with tf.Graph().as_default() as live:
+        tf.import_graph_def(tf.GraphDef.FromString(encode_graph(graph)), name="")
+        kept = tf.reduce_mean(live.get_tensor_by_name("c1/mask:0"), name="density")
+        tf.identity(kept, name="shown")
+        read = snapshot(live)
+    outcome, plan = strip(read)
+    assert outcome.after is read
+    (rejection,) = plan.rejections
+    assert rejection.code is Code.MASK_ALTERED
+    assert rejection.nodes == ("c1/mask", "density")
