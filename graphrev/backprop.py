@@ -108,7 +108,11 @@ class _Region:
         return self._is_start(tensor) or self._reached.get(tensor.op, False)
 
     def _in_order(self, ends: Sequence[Any]) -> list[Any]:
-        """The ops that ``ends`` follow from, each after those it reads."""
+        """The ops that ``ends`` follow from, each after those it reads.
+
+        Only tensors that gradients flow through are followed: an index computed from the whole
+        graph is no reason to walk it.
+        """
         done: dict[Any, None] = {}
         pending = list(reversed(ends))
         while pending:
@@ -116,7 +120,9 @@ class _Region:
             missing = [
                 tensor.op
                 for tensor in op.inputs
-                if not self._is_start(tensor) and tensor.op not in done
+                if tensor.op not in done
+                and not self._is_start(tensor)
+                and _trainable.IsTrainable(tensor)
             ]
             if missing and op not in done:
                 pending.extend(missing)
