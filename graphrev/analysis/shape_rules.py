@@ -339,7 +339,8 @@ _SCALARS = (
 _RANDOM = (
     "RandomUniform RandomStandardNormal TruncatedNormal RandomUniformInt "
     "StatelessRandomUniform StatelessRandomNormal StatelessTruncatedNormal "
-    "StatelessRandomUniformInt ParameterizedTruncatedNormal Fill"
+    "StatelessRandomUniformInt ParameterizedTruncatedNormal Fill StatelessRandomUniformV2 "
+    "StatelessRandomNormalV2 StatelessTruncatedNormalV2 StatelessRandomUniformIntV2"
 ).split()
 
 _RULES: dict[str, Rule] = {

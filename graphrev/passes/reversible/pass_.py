@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -24,10 +24,11 @@ from graphrev.passes.reversible.drift import (
     worst_drift,
 )
 from graphrev.passes.reversible.halves import Chain, Half, Pair
+from graphrev.passes.reversible.loops.functions import refused_functions
 from graphrev.passes.reversible.loops.planning import Limits, Outcome, plan_loops
 from graphrev.passes.reversible.marked import find_marked
 from graphrev.passes.reversible.plan import BlockPlan, ReversiblePlan
-from graphrev.passes.reversible.planner import Planner
+from graphrev.passes.reversible.planner import plan_passes
 from graphrev.passes.reversible.region import Region
 from graphrev.passes.reversible.search import Found, search
 from graphrev.passes.reversible.sums import is_sum
@@ -97,17 +98,15 @@ class Reversible(Pass[ReversiblePlan]):
         rejections = [*found.near_misses, *misses, *overlaps, *done]
         work = [*self._trimmed(around, candidates), *((item, None) for item in later)]
         for item, readers in work:
-            outcome, notes = self._plan(around, item, readers, replayed)
-            rejections.extend(notes)
-            if isinstance(outcome, BlockPlan):
-                outcome = fit_into_branch(outcome, contexts, item.chain)
-            if isinstance(outcome, BlockPlan):
-                plans.append(outcome)
-            else:
-                rejections.append(outcome)
+            for outcome in self._plan(around, item, readers, replayed):
+                if isinstance(outcome, BlockPlan):
+                    plans.append(fit_into_branch(outcome, contexts, item.chain))
+                else:
+                    rejections.append(outcome)
         deferred = tuple(plan for plan in plans if plan.deferred)
         blocks, cyclic = without_cycles(around, [plan for plan in plans if not plan.deferred])
-        rejections = [*rejections, *cyclic, *loops.rejections]
+        called = refused_functions(graph, marked=self.detect == "marked")
+        rejections = [*rejections, *cyclic, *loops.rejections, *called]
         return ReversiblePlan(tuple(rejections), (*blocks, *deferred), loops.plans, loops.edits)
 
     def _in_loops(
@@ -195,22 +194,21 @@ class Reversible(Pass[ReversiblePlan]):
         item: Candidate,
         readers: Readers | None,
         replayed: frozenset[str],
-    ) -> tuple[BlockPlan | Rejection, tuple[Rejection, ...]]:
+    ) -> Iterator[BlockPlan | Rejection]:
+        """A plan for each backward pass through the chain, or why there is none."""
         chain = item.chain
         dtype = around.dtype(around.graph[chain.halves[-1].y.node]) or DType.FLOAT
         anchors = anchored_streams(chain, self._anchor_every(dtype, chain))
         fetched = frozenset(chain.streams) & _tensors(self.fetched)
-        notes = tuple(_fetched(chain, stream) for stream in chain.streams if stream in fetched)
+        yield from (_fetched(chain, stream) for stream in chain.streams if stream in fetched)
         saved = anchors | fetched
         drift = worst_drift(dtype, chain, saved)
         if self.max_drift is not None and drift > self.max_drift:
-            return _drifts(chain, drift, self.max_drift), notes
-        if readers is None:
-            return plan_deferred(around, item, saved, replayed), notes
-        plan = Planner(around, item, readers, saved, replayed).plan()
-        if all(half.is_idle for half in plan.halves):
-            return _idle(item), notes
-        return plan, notes
+            yield _drifts(chain, drift, self.max_drift)
+        elif readers is None:
+            yield plan_deferred(around, item, saved, replayed)
+        else:
+            yield from plan_passes(around, item, readers, saved, replayed)
 
     def _anchor_every(self, dtype: DType, chain: Chain) -> int | None:
         if self.anchor_every is not None or self.max_drift is None:
@@ -272,12 +270,6 @@ def _unfinished(
             reason = f"Block '{item.chain.name}' is recomputed already."
             done.append(Rejection(Code.ALREADY_REWRITTEN, reason, item.chain.nodes))
     return left, done
-
-
-def _idle(item: Candidate) -> Rejection:
-    chain = item.chain
-    reason = f"Block '{chain.name}': no backward pass reads a value that would be recomputed."
-    return Rejection(Code.NO_BACKWARD_READERS, reason, chain.nodes)
 
 
 def _drifts(chain: Chain, drift: float, limit: float) -> Rejection:
