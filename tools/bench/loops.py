@@ -5,8 +5,8 @@ Usage: python -m tools.bench.loops [--iterations 8,16,32,64,128] [--processes 3]
 
 The net is built once (by the oracle, TensorFlow 1.15, where its Python is given), rewritten here,
 and each arm is run in processes of its own. Peaks come from the allocation records of a
-FULL_TRACE; times are processor time, the least of three steps; the gradient error is relative L2 over all
-gradients, against the plain graph. This file runs under Python 3.7 too.
+FULL_TRACE; times are processor time, the least of three steps; the gradient error is relative L2
+over all gradients, against the plain graph. This file runs under Python 3.7 too.
 """
 
 from __future__ import annotations

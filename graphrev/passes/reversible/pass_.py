@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from graphrev.analysis import ops
@@ -177,11 +177,13 @@ class Reversible(Pass[ReversiblePlan]):
             self.random == "stateless",
             self.detect == "marked",
         )
+        inside = replace(checks, replayed=frozenset(), replay_random=False)
         regions: dict[Half, Region] = {}
         misses: list[Rejection] = []
         for half in dict.fromkeys(half for pair in pairs for half in pair.halves):
             done = is_deferred(around.graph[half.h.node])
-            outcome = _already(half) if done else checks.region(half)
+            looped = is_loop_body(contexts.get(half.y.node, ()))
+            outcome = _already(half) if done else (inside if looped else checks).region(half)
             if isinstance(outcome, Region):
                 regions[half] = outcome
             else:

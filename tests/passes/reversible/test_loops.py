@@ -129,6 +129,17 @@ def test_only_what_cannot_be_rebuilt_is_saved() -> None:
     assert pushes(after) < pushes(before)
 
 
+def test_random_tensors_in_loops_are_saved_even_where_seeds_are_asked_for() -> None:
+    def body(i: Any, a: Any, b: Any) -> list[Any]:
+        a = a + tf.nn.dropout(layer(b, "f"), rate=0.3, seed=4)
+        b = b + layer(a, "g")
+        return [i + 1, a, b]
+
+    _, after, plan = check(Net(body, options={"parallel_iterations": 1}), random="stateless")
+    assert plan.loops
+    assert not any(node.op.startswith("Stateless") for node in after.nodes.values())
+
+
 def test_accumulators_beside_the_pair_get_their_gradients() -> None:
     def body(i: Any, a: Any, b: Any, total: Any) -> list[Any]:
         i, a, b = pair(i, a, b)
