@@ -46,11 +46,12 @@ def command(
     """Report how sparse the checkpoint PREFIX of a masked graph is, and convert it to OUT.
 
     A dense checkpoint gets masks, a masked one has them multiplied into its kernels. Without PREFIX
-    the values that the graph's variables start with are taken. Exits with 1 when the schedule has
-    ended and a kernel missed its target.
+    the values that the graph's variables start with are taken, or the constants of a frozen graph.
+    Exits with 1 when the schedule has ended and a kernel missed its target.
     """
     from graphrev.io import checkpoints
     from graphrev.passes.mask import checkpoints as masks
+    from graphrev.passes.mask.sparsity import missed
 
     if kind is not None and output is None:
         raise UsageError("Say where to write with -o PREFIX.")
@@ -58,7 +59,11 @@ def command(
     if output is not None:
         _check(output, form, prefix, overwrite=overwrite)
     with Stages() as stages:
-        about = masks.MaskedGraph(load_with_progress(graph, stages).graph)
+        loaded = load_with_progress(graph, stages).graph
+        if prefix is None and output is None and (frozen := _frozen(loaded)):
+            _tell(frozen, (), None, as_json=as_json)
+            return 0
+        about = masks.MaskedGraph(loaded)
         stages("reading the checkpoint")
         values = checkpoints.read_checkpoint(prefix) if prefix else about.initial()
         rows = about.sparsity(values)
@@ -67,11 +72,21 @@ def command(
             stages("writing")
             made = _converted(about, values, kind, start, given=prefix is not None)
             checkpoints.write_checkpoint(output, made, form)
-    late = masks.missed(rows) if ended else ()
+    late = missed(rows) if ended else ()
     if logdir is not None:
         _write_scalars(logdir, rows, values)
     _tell(rows, late, output, as_json=as_json)
     return 1 if late else 0
+
+
+def _frozen(graph: Any) -> Any:
+    """The kernels of a graph without variables."""
+    from graphrev.analysis.ops import is_variable
+    from graphrev.passes.mask.sparsity import constant_sparsity
+
+    if any(is_variable(node.op) for node in graph.nodes.values()):
+        return ()
+    return constant_sparsity(graph)
 
 
 def _check(output: str, form: Any, prefix: str | None, *, overwrite: bool) -> None:
@@ -95,7 +110,7 @@ def _write_scalars(logdir: str, rows: Any, values: Any) -> None:
     """One scalar per kernel and one for all, at the checkpoint's global step."""
     import tensorflow as tf
 
-    from graphrev.passes.mask.checkpoints import total
+    from graphrev.passes.mask.sparsity import total
 
     step = values.get("global_step", 0)
     events: Any = tf.compat.v1.summary
@@ -109,7 +124,7 @@ def _write_scalars(logdir: str, rows: Any, values: Any) -> None:
 
 
 def _tell(rows: Any, late: Any, output: str | None, *, as_json: bool) -> None:
-    from graphrev.passes.mask.checkpoints import total
+    from graphrev.passes.mask.sparsity import total
 
     if as_json:
         print_json(

@@ -151,3 +151,18 @@ def test_wrong_calls_are_refused_and_nothing_is_written(
     assert_refused(twice, 2, "holds masks already")
     assert read_checkpoint(out).keys() == before.keys()
     assert call(dense, "-g", graph, "-o", out, "--overwrite").code == 0
+
+
+def test_frozen_graph_is_reported_by_its_constants(tmp_path: Path, capsys: Capture) -> None:
+    with tf.Graph().as_default() as live:
+        x = tf.placeholder(tf.float32, [2, 4], "x")
+        keep = tf.constant(np.eye(4, dtype=np.float32), name="keep")
+        h = tf.matmul(
+            x, tf.identity(keep) * tf.constant(np.full((4, 4), 2.0, np.float32), name="w")
+        )
+        tf.matmul(h, tf.constant(np.triu(np.ones((4, 4), np.float32)), name="v"))
+        (tmp_path / "frozen.pb").write_bytes(live.as_graph_def().SerializeToString())
+    outcome = invoke(capsys, "checkpoint", "-g", tmp_path / "frozen.pb", "--json")
+    assert outcome.code == 0
+    found = {row["kernel"]: row["zeros"] for row in json.loads(outcome.out)["kernels"]}
+    assert found == {"w": 12, "v": 6}

@@ -17,6 +17,7 @@ from graphrev.io import constants
 from graphrev.io.tensors import to_numpy
 from graphrev.ir import Graph, Node, Shape, TensorRef, TensorValue
 from graphrev.ir.marks import END_ATTR, ZEROS_ATTR, group_of, kernel_of, role_of
+from graphrev.passes.mask.sparsity import Sparsity, together
 
 Start = Literal["ones", "zeros"]
 Values = Mapping[str, Any]
@@ -46,24 +47,6 @@ class SavedMask:
     parts: int
     zeros: int | None
     group: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sparsity:
-    """How sparse a kernel is.
-
-    Attributes:
-        target: the zeros it is to have in the end; ``None`` where nothing says so.
-        group: the kernels it is ranked with.
-        is_group: whether it stands for such kernels together.
-    """
-
-    kernel: str
-    weights: int
-    zeros: int
-    target: int | None = None
-    group: str | None = None
-    is_group: bool = False
 
 
 class MaskedGraph:
@@ -169,7 +152,7 @@ class MaskedGraph:
             target = None if mask.group else mask.zeros
             found.append(Sparsity(mask.kernel, int(value.size), zeros, target, mask.group))
         groups = {m.group: m.zeros for m in self.masks if m.group}
-        return (*found, *(_together(found, group, zeros) for group, zeros in groups.items()))
+        return (*found, *(together(found, group, zeros) for group, zeros in groups.items()))
 
     def ended(self, values: Values) -> bool:
         """Whether the schedule had ended when the checkpoint was saved.
@@ -276,26 +259,3 @@ def _dims(node: Node) -> tuple[int, ...]:
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(f"'{printable(name)}'" for name in names[:_SHOWN])
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-
-
-def missed(rows: Sequence[Sparsity]) -> tuple[Sparsity, ...]:
-    """The kernels that have another number of zeros than they were to have."""
-    return tuple(row for row in rows if row.target is not None and row.zeros != row.target)
-
-
-def _together(rows: Sequence[Sparsity], group: str, target: int | None) -> Sparsity:
-    members = [row for row in rows if row.group == group]
-    weights, zeros = sum(r.weights for r in members), sum(r.zeros for r in members)
-    return Sparsity(f"group {group}", weights, zeros, target, is_group=True)
-
-
-def total(rows: Sequence[Sparsity]) -> Sparsity:
-    """All kernels as one."""
-    kernels = [row for row in rows if not row.is_group]
-    known = [row.target for row in rows if row.group is None and row.target is not None]
-    return Sparsity(
-        "total",
-        sum(row.weights for row in kernels),
-        sum(row.zeros for row in kernels),
-        sum(known) if len(known) == sum(row.group is None for row in rows) else None,
-    )
