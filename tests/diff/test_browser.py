@@ -157,6 +157,26 @@ def test_text_dark_and_export(page: Browser, report: Path) -> None:
     assert page.log("browser") == []
 
 
+def test_keys_alone_reach_the_tree_and_the_nodes(page: Browser, report: Path) -> None:
+    page.open(report)
+    page.run("document.querySelector('#tree .row').focus()")
+    down, right, enter = "\ue015", "\ue014", "\ue007"
+    page.keys(down + down + right)
+    assert page.run("return document.activeElement.innerText").startswith("▾")
+    page.keys(enter)
+    assert 0 < page.run("return document.querySelectorAll('.hunk').length") < 10
+    assert page.run("return document.querySelectorAll('#tree [aria-selected=true]').length") == 1
+    page.keys("j")
+    page.wait("document.querySelector('.hunk.here .pane .n')")
+    page.run("document.querySelector('.hunk.here .pane .n').focus()")
+    page.keys(enter)
+    assert not page.run("return document.getElementById('detail').hidden")
+    page.keys("\ue00c?")
+    assert page.run("return document.getElementById('detail').hidden")
+    assert not page.run("return document.getElementById('hint').hidden")
+    _assert_quiet(page)
+
+
 def test_a_hunk_fits_into_its_pane_on_demand(page: Browser, report: Path) -> None:
     page.open(report)
     page.keys("j")

@@ -44,3 +44,22 @@ def test_hostile_names_reach_no_terminal() -> None:
     assert all(char.isprintable() or char == "\n" for char in text)
     assert not any(line.startswith("\x1b") for line in text.splitlines())
     text.encode("utf-8")
+
+
+def test_the_schema_page_names_every_key(fixtures: Path) -> None:
+    path = fixtures / "summaries_and_head.meta.gz"
+    page = (Path(__file__).parents[2] / "docs/diff-schema.md").read_text(encoding="utf-8")
+    pending: list[object] = [
+        compared().to_json(),
+        diff(path, api.rewrite(path, "reversible")).to_json(),
+    ]
+    keys: set[str] = set()
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            keys.update(item)
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+    assert len(keys) > 25
+    assert [key for key in sorted(keys) if f"`{key}`" not in page and f"{{{key}" not in page] == []
