@@ -127,8 +127,11 @@ def defer(
     inputs = [*outputs, *captures, *starts]
     with graph._attr_scope(attrs), _record.stop_recording():
         results = tf.identity_n(inputs, name="recompute")
+    # In a loop of TensorFlow 1 zeros are made in the shape of a variable whose handle is captured;
+    # a loop that is a function takes such an output for a resource it creates.
+    in_function = getattr(graph, "outer_graph", None) is not None
     for tensor, result in zip(inputs, results):
-        if tensor.dtype.base_dtype.name == "resource":
+        if tensor.dtype.base_dtype.name == "resource" and not in_function:
             _handles.copy_handle_data(tensor, result)
     op = results[0].op
     if recompute is not None:

@@ -141,14 +141,12 @@ class RevBlock(LegacyLayer):
                 f"RevBlock '{self.name}': f and g must keep the type of their input; one of them "
                 f"returns {h.dtype.name} for {p.dtype.name}. Cast its result."
             )
-        h = defer_call([h], captures([h], [q], since), [q], self.name)[0]
-        y = p + h
-        if y.shape != p.shape and not _maybe_same(y.shape, p.shape):
+        if not h.shape.is_compatible_with(p.shape):
             raise LayerValueError(
                 f"RevBlock '{self.name}': f and g must keep the shape of their input; one of them "
                 f"returns {h.shape} for {p.shape}. Such a sum cannot be undone."
             )
-        return y
+        return p + defer_call([h], captures([h], [q], since), [q], self.name)[0]
 
     def _backward(self, y1: Any, y2: Any) -> tuple[Any, Any]:
         f_side, g_side = _tensors(self.f_side_input), _tensors(self.g_side_input)
@@ -225,7 +223,3 @@ def _call(branch: Branch, x: Any, side: list[Any]) -> Any:
 
 def _tensors(values: Sequence[Any]) -> list[Any]:
     return [tf.convert_to_tensor(value) for value in values]
-
-
-def _maybe_same(first: Any, second: Any) -> bool:
-    return first.is_compatible_with(second)
