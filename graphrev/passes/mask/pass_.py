@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from graphrev.editor import GraphEditor
 from graphrev.errors import UsageError, printable
@@ -19,7 +19,7 @@ from graphrev.passes.mask.saving import find_initializers, find_savers
 from graphrev.passes.mask.schedule import Schedule, Shape
 from graphrev.passes.mask.structure import Structure, check_structure, structures
 from graphrev.passes.mask.trace import Kernel, find_kernels
-from graphrev.passes.mask.training import plan_update
+from graphrev.passes.mask.training import check_tensor, plan_update
 from graphrev.passes.mask.unfreeze import find_constants, thaw
 from graphrev.pipeline import Code, Pass, Rejection
 
@@ -54,6 +54,9 @@ class Mask(Pass[MaskPlan]):
         targets: ``regex:sparsity`` for kernels with a target of their own.
         train_op: the node that runs a training step, where that is not plain.
         global_step: the variable that counts the steps, where that is not plain.
+        table: for ``schedule=table``: the share of the target at each update, from ``begin``.
+        tensor: for ``schedule=tensor``: a scalar of the graph that holds the sparsity; targets
+            are scaled with it.
         unfreeze: whether kernels that are constants (a frozen graph) become variables first.
     """
 
@@ -78,6 +81,8 @@ class Mask(Pass[MaskPlan]):
     train_op: str | None = None
     global_step: str | None = None
     unfreeze: bool = False
+    table: tuple[str, ...] = ()
+    tensor: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses options that make no sense.
@@ -94,12 +99,61 @@ class Mask(Pass[MaskPlan]):
         check_structure(self.structure)
         if self.structure != "weights" and self.allocation in ("global", "groups"):
             raise UsageError(f"mask: allocation={self.allocation} ranks single weights only.")
+        if self.tensor and not self.sparsity:
+            raise UsageError("mask: schedule=tensor needs the sparsity that targets refer to.")
         _ = self._schedule
 
     @property
     def _schedule(self) -> Schedule:
+        table = tuple(map(_share, self.table))
+        end = self.end
+        if end is None and table:
+            end = self.begin + (len(table) - 1) * self.frequency
         return Schedule(
-            self.schedule, self.begin, self.end, self.frequency, self.power, self.initial
+            self.schedule,
+            self.begin,
+            end,
+            self.frequency,
+            self.power,
+            self.initial,
+            table=table,
+            tensor=self.tensor or "",
+            base=self.sparsity if self.tensor else 1.0,
+        )
+
+    @classmethod
+    def following(
+        cls,
+        sparsity_at: Callable[[int], float],
+        *,
+        end: int,
+        begin: int = 0,
+        frequency: int = 100,
+        **options: Any,
+    ) -> Mask:
+        """A pass whose sparsity follows a function of the step, tabulated for every update.
+
+        Args:
+            sparsity_at: the sparsity at a step, in [0, 1), largest at ``end``.
+            options: all others but ``sparsity``, ``schedule`` and ``table``.
+
+        Raises:
+            UsageError: an option is out of range.
+        """
+        target = sparsity_at(end)
+        if not 0.0 < target < 1.0:
+            raise UsageError(f"mask: the sparsity at the end is {target}, not between 0 and 1.")
+        count = -(-(end - begin) // frequency)
+        steps = [min(begin + place * frequency, end) for place in range(count + 1)]
+        table = tuple(repr(sparsity_at(step) / target) for step in steps)
+        return cls(
+            target,
+            "table",
+            begin,
+            begin + count * frequency,
+            frequency,
+            table=table,
+            **options,
         )
 
     def analyze(self, graph: Graph) -> MaskPlan:
@@ -152,6 +206,9 @@ class Mask(Pass[MaskPlan]):
         variables = [k.variable for k in plans]
         counter = self.global_step or step or None
         update = plan_update(graph, variables, self._schedule, self.train_op, counter)
+        if self.tensor:
+            update = replace(update, source=check_tensor(graph, update))
+            plans = tuple(replace(plan, zeros=None) for plan in plans)
         names = frozenset(kept)
         return MaskPlan(
             left, plans, update, find_savers(graph, names), find_initializers(graph, names)
@@ -167,6 +224,13 @@ class Mask(Pass[MaskPlan]):
         if self.allocation == "erk":
             return erk(kernels, self.sparsity)
         return targets(kernels, self.sparsity, self.targets)
+
+
+def _share(spelled: str) -> float:
+    try:
+        return float(spelled)
+    except ValueError:
+        raise UsageError(f"mask: '{printable(spelled)}' in table is no number.") from None
 
 
 def _after(graph: Graph, plan: Thaw) -> Graph:

@@ -117,6 +117,7 @@ class UpdatePlan:
         train_op: the node that is to wait for the update; ``None`` where nothing trains.
         counts_itself: whether ``train_op`` or what follows it advances the step, so that the step
             of this update is one more than the variable holds.
+        source: the tensor that tells the sparsity, and its type; ``None`` for other schedules.
     """
 
     schedule: Schedule
@@ -126,6 +127,7 @@ class UpdatePlan:
     after: tuple[str, ...]
     train_op: str | None
     counts_itself: bool
+    source: tuple[TensorRef, DType] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from graphrev.errors import UsageError
-from graphrev.ir import DType, TensorRef
+from graphrev.io import constants
+from graphrev.ir import AttrValue, DType, TensorRef
 from graphrev.passes.mask.nodes import Writer
 
-Shape = Literal["constant", "polynomial", "linear", "exponential", "cosine", "multistep"]
+Shape = Literal[
+    "constant", "polynomial", "linear", "exponential", "cosine", "multistep", "table", "tensor"
+]
 
 FOREVER = 2**62
 _FALL = 5.0
@@ -34,6 +37,9 @@ class Schedule:
         power: the exponent of the polynomial.
         initial: the sparsity at ``begin``, as a share of the target.
         steps: of a multistep schedule, the number of equal rises.
+        table: the share at each update, from ``begin``; the last one stays.
+        tensor: a floating-point scalar of the graph ("name:0"): the sparsity itself.
+        base: what the share is a share of, for ``tensor``: the sparsity that targets refer to.
     """
 
     shape: Shape = "constant"
@@ -43,6 +49,9 @@ class Schedule:
     power: float = 3.0
     initial: float = 0.0
     steps: int = 4
+    table: tuple[float, ...] = ()
+    tensor: str = ""
+    base: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuses steps that make no sense.
@@ -54,7 +63,8 @@ class Schedule:
             raise UsageError("mask: begin must not be negative.")
         if self.frequency < 1:
             raise UsageError("mask: frequency must be at least 1.")
-        if self.end is None and self.shape != "constant":
+        self._check_source()
+        if self.end is None and self.shape not in ("constant", "table", "tensor"):
             raise UsageError(f"mask: the {self.shape} schedule needs end=STEP.")
         if self.end is not None and self.end < self.begin + (self.shape != "constant"):
             raise UsageError("mask: end must come after begin.")
@@ -63,8 +73,19 @@ class Schedule:
         if not self.power > 0 or self.steps < 1:
             raise UsageError("mask: power and steps must be positive.")
 
+    def _check_source(self) -> None:
+        if bool(self.table) != (self.shape == "table"):
+            raise UsageError("mask: schedule=table needs table=SHARE;SHARE;…, and only that does.")
+        if bool(self.tensor) != (self.shape == "tensor"):
+            raise UsageError("mask: schedule=tensor needs tensor=NAME:0, and only that does.")
+        if not all(0.0 <= share <= 1.0 for share in self.table):
+            raise UsageError("mask: table holds shares of the target, between 0 and 1.")
+
     def share(self, step: int) -> float:
-        """The share of the target that is asked for at ``step``."""
+        """The share of the target that is asked for at ``step`` (not for ``tensor``)."""
+        if self.table:
+            place = max((step - self.begin) // self.frequency, 0)
+            return self.table[min(place, len(self.table) - 1)]
         if self.shape == "constant" or self.end is None:
             return 1.0
         p = min(max((step - self.begin) / (self.end - self.begin), 0.0), 1.0)
@@ -82,12 +103,14 @@ class Schedule:
                 return 0.5 * (1.0 + math.cos(math.pi * p))
             case "multistep":
                 return 1.0 - math.floor(p * self.steps) / self.steps
-            case "constant":
+            case "constant" | "table" | "tensor":
                 return 0.0
 
     def write(self, writer: Writer, step: TensorRef) -> TensorRef:
         """The share of the target at the int64 scalar ``step``, as a float64 scalar."""
         one = writer.scalar(DType.DOUBLE, 1.0)
+        if self.table:
+            return self._write_table(writer, step)
         if self.shape == "constant" or self.end is None:
             return one
         span = writer.scalar(DType.DOUBLE, float(self.end - self.begin))
@@ -98,6 +121,24 @@ class Schedule:
         fall = writer.scalar(DType.DOUBLE, self.initial - 1.0)
         rest = writer.binary("Mul", fall, self._write_decay(writer, p, one))
         return writer.binary("Add", one, rest)
+
+    def _write_table(self, writer: Writer, step: TensorRef) -> TensorRef:
+        def number(value: int) -> TensorRef:
+            return writer.scalar(DType.INT64, value)
+
+        since = writer.binary("Sub", step, number(self.begin), DType.INT64)
+        place = writer.binary("FloorDiv", since, number(self.frequency), DType.INT64)
+        place = writer.binary("Minimum", place, number(len(self.table) - 1), DType.INT64)
+        place = writer.binary("Maximum", place, number(0), DType.INT64)
+        table = writer.constant(constants.vector(DType.DOUBLE, self.table), "table")
+        attrs: dict[str, AttrValue] = {
+            "Tparams": DType.DOUBLE,
+            "Tindices": DType.INT64,
+            "Taxis": DType.INT32,
+            "batch_dims": 0,
+        }
+        inputs = (table, place, writer.scalar(DType.INT32, 0))
+        return writer.add("GatherV2", "share", inputs, attrs)
 
     def _write_decay(self, writer: Writer, p: TensorRef, one: TensorRef) -> TensorRef:
         def number(value: float) -> TensorRef:

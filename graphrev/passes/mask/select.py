@@ -172,16 +172,20 @@ def _as_float(writer: Writer, key: TensorRef, dtype: DType, layout: _Layout) -> 
 
 
 def zeros_by_kernel(
-    writer: Writer, share: TensorRef, wanted: tuple[float, ...]
+    writer: Writer, share: TensorRef, wanted: tuple[float, ...], most: tuple[int, ...]
 ) -> tuple[TensorRef, ...]:
     """How many weights each kernel is to lose, as int32 tensors of shape [1].
 
     Args:
         share: the share of the target that is asked for, a float64 scalar.
         wanted: for each kernel its number of weights times its target sparsity.
+        most: for each kernel the largest number it may lose.
     """
     final = writer.constant(constants.vector(DType.DOUBLE, wanted), "target_zeros")
     now = writer.unary("Round", writer.binary("Mul", final, share))
+    bound = writer.constant(constants.vector(DType.DOUBLE, most), "most_zeros")
+    now = writer.binary("Minimum", now, bound)
+    now = writer.binary("Maximum", now, writer.scalar(DType.DOUBLE, 0.0))
     counts = writer.cast(now, DType.DOUBLE, DType.INT32)
     axis = writer.scalar(DType.INT32, 0)
     split = writer.add(

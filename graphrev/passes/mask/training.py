@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from graphrev.analysis.order import ancestor_labels, descendant_labels, index_of, topological
 from graphrev.errors import UsageError, printable
-from graphrev.ir import DType, Graph, Node, Shape
+from graphrev.ir import DType, Graph, Node, Shape, TensorRef
 from graphrev.passes.mask.gradients import updated_by
 from graphrev.passes.mask.plan import UpdatePlan
 from graphrev.passes.mask.schedule import Schedule
@@ -197,3 +197,21 @@ def _named_step(graph: Graph, given: str) -> Node:
             f"mask: global_step '{printable(given)}' is no integer scalar variable of the graph."
         )
     return graph[name]
+
+
+def check_tensor(graph: Graph, plan: UpdatePlan) -> tuple[TensorRef, DType]:
+    """The tensor that tells the sparsity, and its type.
+
+    Raises:
+        UsageError: it is no floating-point tensor of the graph, or comes after the training op.
+    """
+    shown = printable(plan.schedule.tensor)
+    name, _, index = plan.schedule.tensor.partition(":")
+    node = graph.nodes.get(name)
+    kinds = [node.attrs.get(key) for key in ("dtype", "DstT", "T")] if node else []
+    dtype = next((kind for kind in kinds if isinstance(kind, DType)), None)
+    if dtype is None or not dtype.is_floating or not (index or "0").isdigit():
+        raise UsageError(f"mask: tensor '{shown}' is no floating-point tensor of the graph.")
+    if plan.train_op is not None and plan.train_op in _before(graph, (name,)):
+        raise UsageError(f"mask: tensor '{shown}' comes after the training op.")
+    return TensorRef(name, int(index or 0)), dtype.base

@@ -44,13 +44,13 @@ def add_update(editor: GraphEditor, plan: UpdatePlan, kernels: Sequence[Masked])
         records={} if plan.schedule.end is None else {END_ATTR: plan.schedule.end},
     )
     if not plan.step:
-        share = writer.scalar(DType.DOUBLE, 1.0)
-        _update_all(writer, kernels, share, plan.after, "mask_update")
+        share = _share(writer, plan, writer.scalar(_LONG, 0))
+        _update_all(writer, kernels, share, plan, "mask_update", plan.after)
         return last
     step = _step(writer, plan)
     yes, no = _branch(writer, _due(writer, plan, step, last))
-    share = plan.schedule.write(writer, step)
-    updated = _update_all(writer, kernels, share, (yes.node,), "assign_masks")
+    share = _share(writer, plan, step)
+    updated = _update_all(writer, kernels, share, plan, "assign_masks", (yes.node,))
     frequency = writer.scalar(_LONG, plan.schedule.frequency)
     since = _minus(writer, step, writer.scalar(_LONG, plan.schedule.begin))
     early = writer.binary("FloorMod", since, frequency, _LONG)
@@ -129,12 +129,15 @@ def _update_all(
     writer: Writer,
     kernels: Sequence[Masked],
     share: TensorRef,
-    waits: tuple[str, ...],
+    plan: UpdatePlan,
     name: str,
+    waits: tuple[str, ...],
 ) -> str:
     """Adds the update of every mask and an op that waits for all of them."""
     units = _ranked_together(kernels)
-    zeros = zeros_by_kernel(writer, share, tuple(_wanted([k for k, *_ in unit]) for unit in units))
+    base = plan.schedule.base
+    wanted = tuple(_wanted([k for k, *_ in unit]) / base for unit in units)
+    zeros = zeros_by_kernel(writer, share, wanted, tuple(map(_most, units)))
     assigns: list[str] = []
     for unit, count in zip(units, zeros):
         first = unit[0][0]
@@ -161,9 +164,20 @@ def _ranked_together(kernels: Sequence[Masked]) -> list[list[Masked]]:
 
 def _wanted(kernels: Sequence[KernelPlan]) -> float:
     """How many units are to be dropped in the end, before rounding."""
-    total = sum(k.structure.units * k.sparsity for k in kernels)
-    kept = sum(not k.allow_empty for k in kernels)
-    return min(total, float(sum(k.structure.units for k in kernels) - kept))
+    return sum(k.structure.units * k.sparsity for k in kernels)
+
+
+def _most(unit: Sequence[Masked]) -> int:
+    """How many may be dropped at most."""
+    return sum(k.structure.units - (not k.allow_empty) for k, *_ in unit)
+
+
+def _share(writer: Writer, plan: UpdatePlan, step: TensorRef) -> TensorRef:
+    """The share of the target (of ``base``) that is asked for, a float64 scalar."""
+    if plan.source is None:
+        return plan.schedule.write(writer, step)
+    tensor, dtype = plan.source
+    return writer.reshape(writer.cast(tensor, dtype, DType.DOUBLE), (), DType.DOUBLE)
 
 
 def _select_unit(

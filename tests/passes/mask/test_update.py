@@ -11,7 +11,9 @@ import graphrev
 from graphrev.analysis.ops import known_to_tf1
 from graphrev.errors import UsageError
 from graphrev.ir.marks import kernel_of
+from graphrev.passes import Mask
 from graphrev.passes.mask.schedule import Schedule
+from graphrev.pipeline import run
 from tests.nets import tf
 from tests.passes.mask.nets import Session, batch, built, convolutions, mask, variable, zeros
 
@@ -217,3 +219,35 @@ def test_two_training_ops_are_asked_about() -> None:
 
     with pytest.raises(UsageError, match="2 ops may be the training op: 'train_a', 'train_b'"):
         mask(built(build, train=False))
+
+
+def test_callable_is_tabulated_and_followed() -> None:
+    def sparsity_at(step: int) -> float:
+        return 0.1 if step < 4 else 0.3 if step < 7 else 0.75
+
+    given = Mask.following(sparsity_at, begin=1, end=9, frequency=3, first="masked", last="masked")
+    outcome = run(built(convolutions), [given])
+    session = Session(outcome.after)
+    sizes = {"c1/kernel": 108, "c2/kernel": 180, "f1/kernel": 3600, "f2/kernel": 140}
+    for step in range(1, 13):
+        session.run("train", {"x:0": batch((8, 6, 6, 3))})
+        share = sparsity_at(min(1 + (step - 1) // 3 * 3, 9) if step < 10 else 9)
+        assert zeros(session) == {k: round(n * share) for k, n in sizes.items()}, step
+
+
+def test_tensor_tells_the_sparsity() -> None:
+    def build() -> Any:
+        tf.placeholder_with_default(tf.constant(0.25, tf.float64), [], "wanted")
+        return convolutions()
+
+    options = {"schedule": "tensor", "tensor": "wanted:0", "sparsity": 0.5, "frequency": 1}
+    after, plan = (lambda r: (r[0].after, r[1]))(mask(built(build), **options))
+    session = Session(after)
+    feeds = {"x:0": batch((8, 6, 6, 3))}
+    for share in (0.25, 0.9, 1.0):
+        session.run("train", {**feeds, "wanted:0": share})
+        assert zeros(session) == {
+            k.variable: min(round(k.size * share), k.size - 1) for k in plan.kernels
+        }
+    with pytest.raises(UsageError, match="no floating-point tensor"):
+        mask(built(build), **{**options, "tensor": "nothing"})
