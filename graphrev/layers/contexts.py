@@ -55,9 +55,9 @@ def variables_of(variables: Sequence[Any]) -> list[Any]:
 
 def handle_of(variable: Any) -> Any:
     """The tensor that holds a variable: its handle or reference; a tensor stands for itself."""
-    if tensorflow.is_tensor(variable) and not hasattr(variable, "handle"):
-        return variable
-    return variable.handle if hasattr(variable, "handle") else variable._ref()
+    if hasattr(variable, "handle"):
+        return variable.handle
+    return variable._ref() if isinstance(variable, tf.Variable) else variable
 
 
 def _loop(context: Any) -> Any:

@@ -141,7 +141,7 @@ class RevBlock(LegacyLayer):
                 f"RevBlock '{self.name}': f and g must keep the type of their input; one of them "
                 f"returns {h.dtype.name} for {p.dtype.name}. Cast its result."
             )
-        if not h.shape.is_compatible_with(p.shape):
+        if not _keeps_shape(h.shape, p.shape):
             raise LayerValueError(
                 f"RevBlock '{self.name}': f and g must keep the shape of their input; one of them "
                 f"returns {h.shape} for {p.shape}. Such a sum cannot be undone."
@@ -223,3 +223,11 @@ def _call(branch: Branch, x: Any, side: list[Any]) -> Any:
 
 def _tensors(values: Sequence[Any]) -> list[Any]:
     return [tf.convert_to_tensor(value) for value in values]
+
+
+def _keeps_shape(added: Any, shape: Any) -> bool:
+    """Whether a sum with a tensor of shape ``added``, broadcast if need be, has ``shape``."""
+    try:
+        return tf.broadcast_static_shape(shape, added).is_compatible_with(shape)
+    except ValueError:
+        return False

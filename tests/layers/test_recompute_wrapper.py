@@ -257,3 +257,22 @@ def test_loops_are_recognised() -> None:
         finally:
             tf.disable_control_flow_v2()
     assert seen == [True, True]
+
+
+def test_one_instance_called_twice_on_a_reference_variable() -> None:
+    found = []
+    for ours in (False, True):
+        with tf.Graph().as_default(), tf.Session() as session:
+            start = tf.random_normal_initializer(stddev=0.3, seed=1)
+            w = tf.get_variable("w", [8, 8], initializer=start, use_resource=False)
+
+            def block(x: Any, w: Any = w) -> Any:
+                return tf.tanh(tf.matmul(x, w))
+
+            layer = Recompute(block) if ours else block
+            x = tf.constant(np.random.default_rng(0).standard_normal((4, 8)), tf.float32)
+            grads = tf.gradients(layer(layer(x) * x), [x, w])
+            session.run(tf.global_variables_initializer())
+            found.append(session.run(grads))
+    for plain, mine in zip(*found):
+        np.testing.assert_allclose(mine, plain, rtol=1e-4, atol=1e-5)
