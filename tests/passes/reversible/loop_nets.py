@@ -27,17 +27,18 @@ class Net:
     others: Callable[[Any, Any], list[Any]] = field(default=lambda x, n: [])
     around: Callable[[Callable[..., Any], Any, Any], Any] | None = None
     options: dict[str, Any] = field(default_factory=dict[str, Any])
+    rows: int | None = ROWS
     optimizer: Callable[[], Any] = lambda: tf.train.GradientDescentOptimizer(0.01)
 
 
-def build(net: Net, rows: int = ROWS, width: int = WIDTH) -> tuple[Any, list[str]]:
+def build(net: Net) -> tuple[Any, list[str]]:
     """A live graph with gradients and an optimizer, and the names of loss and gradients."""
     enabled = tf.control_flow_v2_enabled()
     tf.disable_control_flow_v2()
     try:
         with tf.Graph().as_default() as graph:
             tf.set_random_seed(3)
-            x = tf.placeholder(tf.float32, [rows, width], name="x")
+            x = tf.placeholder(tf.float32, [net.rows, WIDTH], name="x")
             n = tf.placeholder_with_default(5, [], name="n")
             start = [0, x, x * 2.0, *net.others(x, n)]
 
@@ -69,8 +70,7 @@ def values(
     """Fetches ``names`` for each number of iterations, training a step in between."""
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(tf.GraphDef.FromString(serialized), name="")
-        shape = [int(dim) for dim in graph.get_tensor_by_name("x:0").shape]
-        x = np.random.RandomState(0).randn(*shape).astype(np.float32)
+        x = np.random.RandomState(0).randn(ROWS, WIDTH).astype(np.float32)
         assigns = [op for op in graph.get_operations() if op.name.endswith("/Assign")]
         starts = [op for op in assigns if not op.name.startswith("train/")]
         with tf.Session(graph=graph, config=tf.ConfigProto(**config)) as session:

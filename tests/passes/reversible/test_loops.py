@@ -106,6 +106,37 @@ def test_maximum_iterations_still_hold() -> None:
     assert pushes(after) == 0
 
 
+def test_open_batch_and_broadcast_bias_keep_no_stack_of_shapes() -> None:
+    def body(i: Any, a: Any, b: Any) -> list[Any]:
+        with tf.variable_scope("weights", reuse=tf.AUTO_REUSE):
+            bias = tf.get_variable("bias", [8], use_resource=True)
+        a = a + layer(b, "f") * bias
+        b = b + layer(a, "g") * tf.reduce_mean(a, 1, keepdims=True)
+        return [i + 1, a, b]
+
+    before, after, _ = check(Net(body, rows=None))
+    shapes = [n for n, node in before.nodes.items() if node.op == "Shape"]
+    assert any(before[r].op == "StackPushV2" for n in shapes for r in before.readers.get(n, ()))
+    assert pushes(after) == 0
+
+
+def test_pruned_exit_is_added_again() -> None:
+    live, names = build(Net(pair))
+    kept = [name.partition(":")[0] for name in names if "loss" not in name]
+    definition = live.as_graph_def()
+    for node in definition.node:  # the loss no longer reads b: nothing reads its Exit
+        node.input[:] = ["loop/Exit_1" if name == "loop/Exit_2" else name for name in node.input]
+    assigns = [op.name for op in live.get_operations() if op.name.endswith("/Assign")]
+    pruned = tf.graph_util.extract_sub_graph(definition, [*kept, "train", *assigns, "loss"])
+    assert "loop/Exit_2" not in {node.name for node in pruned.node}
+    serialized = pruned.SerializeToString()
+    run, plan = rewrite(decode_graph(serialized))
+    assert all(loop.carried for loop in plan.loops) and plan.loops
+    before, after = values(serialized, names, [3]), values(encode_graph(run.after), names, [3])
+    for left, right in zip(before[0], after[0]):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+
+
 def test_reference_variables_and_shared_weights() -> None:
     def body(i: Any, a: Any, b: Any) -> list[Any]:
         a = a + layer(b, "w", resource=False)

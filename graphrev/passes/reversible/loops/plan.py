@@ -71,6 +71,8 @@ class LoopPlan:
         """The block in one line, safe to print."""
         how = "reversible loop" if self.carried else "block in loop"
         anchors = "" if self.anchor_every is None else f", saved every {self.anchor_every}"
+        if self.carried and not anchors:
+            anchors = ", no anchors: more drift where the streams grow"
         return (
             f"{how} {printable(self.name)}: {self.pairs} pairs an iteration of "
             f"{printable(self.frame)}, {len(self.removed)} stacks removed, {len(self.kept)} kept, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphrev.analysis.frames_loops import Frame, LoopVariable
+from graphrev.analysis.frames_loops import ROOT, Frame, LoopVariable
 from graphrev.ir import TensorRef
 from graphrev.passes.reversible.halves import Chain
 from graphrev.passes.reversible.surroundings import Surroundings
@@ -27,7 +27,8 @@ def spanning(
 
     The two variables may change places: what one was, the other may become.
     """
-    variables = {variable.value: variable for variable in frame.variables if variable.exits}
+    top = frame.parent == ROOT  # where an Exit that nobody read was pruned, one can be added
+    variables = {v.value: v for v in frame.variables if v.exits or top}
     halves = item.chain.halves
     for start, first in enumerate(halves):
         if not first.before <= variables.keys() or len(first.before) != 2:

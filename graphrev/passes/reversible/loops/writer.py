@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from graphrev.analysis.frames_gradients import GradientLoop
+from graphrev.analysis.frames_loops import LoopVariable
 from graphrev.editor import GraphEditor
 from graphrev.ir import AttrValue, DType, Node, TensorRef
 from graphrev.ir.marks import without_marks
@@ -193,7 +194,8 @@ class LoopWriter:
         """Adds a variable to the gradient loop that starts at the Exit; returns its Merge."""
         dtype = self._graph[carry.variable.merge].attrs["T"]
         base = f"{carry.variable.merge}/carried"
-        start = self._values.from_outside(TensorRef(carry.variable.exits[0]))
+        left = carry.variable.exits or (self._exit(carry.variable, dtype),)
+        start = self._values.from_outside(TensorRef(left[0]))
         enter = TensorRef(self._values.enter(start, base, dtype, constant=False))
         name = f"{self._scope}/{base}"
         device = self._graph[carry.variable.merge].device
@@ -202,6 +204,14 @@ class LoopWriter:
         switch = self._add(f"{name}/Switch", "Switch", inputs, {"T": dtype}, device)
         self.start_from(carry.after, TensorRef(switch, 1))
         return merge
+
+    def _exit(self, variable: LoopVariable, dtype: AttrValue) -> str:
+        """An Exit for a variable of the forward loop that has none."""
+        final = (TensorRef(variable.switch),)
+        device = self._graph[variable.switch].device
+        return self._add(
+            f"{self._scope}/{variable.switch}/Exit", "Exit", final, {"T": dtype}, device
+        )
 
     def anchor(self, carry: Carry, anchors: Anchors) -> None:
         """Takes the carried variable from where it was saved in the iterations it was saved in."""
