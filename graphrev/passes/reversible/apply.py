@@ -26,30 +26,37 @@ STREAM_ATTR = "_graphrev_stream"
 def apply_reversible(plan: ReversiblePlan, editor: GraphEditor) -> None:
     """Makes the edits of ``plan``."""
     make_edits(editor, plan.loop_edits)
+    seeds: dict[str, TensorRef] = {}
     for block in plan.blocks:
         if block.deferred:
             write_deferred(block, editor)
         else:
-            _Writer(block, editor).write()
+            _Writer(block, editor, seeds).write()
 
 
 class _Writer:
-    """Writes one block; remembers which tensor now stands for each stream."""
+    """Writes one block; remembers which tensor now stands for each stream.
 
-    def __init__(self, block: BlockPlan, editor: GraphEditor) -> None:
+    Args:
+        seeds: the seeds of random ops that were made stateless already, for another backward pass;
+            those of this block are added.
+    """
+
+    def __init__(self, block: BlockPlan, editor: GraphEditor, seeds: dict[str, TensorRef]) -> None:
         self._block = block
         self._editor = editor
         self._scope = f"{block.scope}/{block.name}/recompute"
         self._values: dict[TensorRef, TensorRef] = {}
         self._copies: dict[int, dict[str, str]] = {}
         self._twins = {replay.node: replay.twin for replay in block.replays}
-        self._seeds: dict[str, TensorRef] = {}
+        self._seeds = seeds
+        self._replays = tuple(replay for replay in block.replays if replay.node not in seeds)
 
     def write(self) -> None:
         """Adds all copies and re-points the backward readers."""
         block, editor = self._block, self._editor
         with editor.because(block.name, "save the seed instead of the random tensor"):
-            for replay in block.replays:
+            for replay in self._replays:
                 self._seeds[replay.node] = add_seed(replay.node, editor)
         for place in range(len(block.halves) - 1, -1, -1):
             half = block.halves[place]
@@ -64,7 +71,7 @@ class _Writer:
                 waits = (self._always(guard.mutator, clones),) if block.branched else clones
                 editor.add_controls(guard.mutator, waits)
         with editor.because(block.name, "draw from the saved seed"):
-            for replay in block.replays:
+            for replay in self._replays:
                 add_twin(replay, self._seeds[replay.node], editor)
 
     def _always(self, name: str, clones: tuple[str, ...]) -> str:

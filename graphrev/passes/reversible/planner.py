@@ -9,40 +9,105 @@ readers hold the memory that the copies are about to take again (memory-peers.md
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from graphrev.analysis import ops
 from graphrev.ir import DType, TensorRef
+from graphrev.passes.reversible.backward_passes import BackwardPass
 from graphrev.passes.reversible.drift import worst_drift
 from graphrev.passes.reversible.halves import Chain
 from graphrev.passes.reversible.plan import BlockPlan, Guard, HalfPlan, Redirect, Replay
 from graphrev.passes.reversible.region import Region
 from graphrev.passes.reversible.surroundings import Surroundings
 from graphrev.passes.reversible.uses import Candidate, Readers, Use
+from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.guards import buffer_owner, later_updates
 from graphrev.recomputation.scopes import common_scope
 
 
+def plan_passes(
+    around: Surroundings,
+    item: Candidate,
+    readers: Readers,
+    saved: frozenset[TensorRef],
+    replayed: frozenset[str],
+) -> Iterator[BlockPlan | Rejection]:
+    """A plan for each backward pass through a chain that anything is gained for.
+
+    A chain that one of its passes cannot be planned for is left alone: that pass would keep what
+    the others free.
+    """
+    plans: list[BlockPlan] = []
+    counted: set[TensorRef] = set()
+    for number, backward in enumerate(readers.passes):
+        name = f"{item.chain.name}_pass{number}" if number else item.chain.name
+        planner = Planner(around, item, backward, saved, replayed, name, frozenset(counted))
+        objection = planner.objection()
+        if objection is not None:
+            yield objection
+            return
+        plan = planner.plan()
+        if not all(half.is_idle for half in plan.halves):
+            plans.append(plan)
+            counted.update(use.tensor for use in backward.uses)
+    yield from plans or (_idle(item),)
+
+
+def _idle(item: Candidate) -> Rejection:
+    chain = item.chain
+    reason = f"Block '{chain.name}': no backward pass reads a value that would be recomputed."
+    return Rejection(Code.NO_BACKWARD_READERS, reason, chain.nodes)
+
+
 @dataclass(frozen=True, eq=False)
 class Planner:
-    """Plans one chain; ``saved`` are the streams to keep."""
+    """Plans one chain for one backward pass.
+
+    Attributes:
+        saved: the streams to keep.
+        replayed: random ops that are drawn again.
+        name: the block's name.
+        counted: tensors that another pass's plan counts as freed.
+    """
 
     around: Surroundings
     item: Candidate
-    readers: Readers
+    readers: BackwardPass
     saved: frozenset[TensorRef]
     replayed: frozenset[str]
+    name: str
+    counted: frozenset[TensorRef]
 
     @property
     def chain(self) -> Chain:
         """The chain being planned."""
         return self.item.chain
 
+    def objection(self) -> Rejection | None:
+        """An update that would overtake the copies, and must not be made to wait for them.
+
+        The copies of a pass read reference variables late. An update that belongs to the pass can
+        wait for them; one that belongs to another pass cannot, or running that one would run this
+        one.
+        """
+        kept, uses = self._kept_and_uses()
+        for guard in self._guards(self._needs(uses, kept)[0]):
+            if not self.readers.reaches(self.around.index.ids[guard.mutator]):
+                reason = (
+                    f"'{guard.mutator}' updates a variable that block '{self.name}' would read "
+                    "again, and belongs to another backward pass."
+                )
+                return Rejection(Code.VARIABLE_CHANGES, reason, (guard.mutator, *guard.clones[:1]))
+        return None
+
+    def _kept_and_uses(self) -> tuple[frozenset[TensorRef], list[Use]]:
+        kept = self.saved | frozenset(self.chain.outputs)
+        return kept, [use for use in self.readers.uses if use.stream not in kept]
+
     def plan(self) -> BlockPlan:
         """The block's plan; its halves are all idle when nothing would be gained."""
-        kept = self.saved | frozenset(self.chain.outputs)
-        uses = [use for use in self.readers.uses if use.stream not in kept]
+        kept, uses = self._kept_and_uses()
         clones, rebuilt = self._needs(uses, kept)
         triggers = self._triggers(uses, clones, rebuilt)
         inner, outer = _by_half(uses), _by_stream(uses)
@@ -60,7 +125,7 @@ class Planner:
         )
         dtype = self._dtype()
         return BlockPlan(
-            name=self.chain.name,
+            name=self.name,
             scope=common_scope(use.reader for use in uses),
             halves=halves,
             saved=tuple(s for s in self.chain.streams if s in self.saved),
@@ -73,7 +138,9 @@ class Planner:
                 and (twin := ops.stateless_twin(self.around.graph[name].op)) is not None
             ),
             drift=worst_drift(dtype, self.chain, self.saved),
-            freed_bytes=self._bytes(dict.fromkeys(use.tensor for use in uses)),
+            freed_bytes=self._bytes(
+                dict.fromkeys(use.tensor for use in uses if use.tensor not in self.counted)
+            ),
             saved_bytes=self._bytes(s for s in self.chain.streams if s in self.saved),
         )
 

@@ -23,8 +23,15 @@ from dataclasses import dataclass
 from graphrev.analysis import ops
 from graphrev.analysis.order import ancestor_labels, descendant_labels
 from graphrev.ir import TensorRef
+from graphrev.passes.reversible.backward_passes import (
+    After,
+    BackwardPass,
+    Candidate,
+    Use,
+    split,
+    top_readers,
+)
 from graphrev.passes.reversible.halves import Chain
-from graphrev.passes.reversible.region import Region
 from graphrev.passes.reversible.surroundings import BLOCK_ATTR, METADATA_OPS, Surroundings
 
 BATCH = 256
@@ -32,36 +39,11 @@ BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """``reader`` reads ``tensor``, a value of half ``half`` (a place in the chain)."""
-
-    half: int
-    tensor: TensorRef
-    reader: str
-    stream: TensorRef | None
-    """The stream ``tensor`` is an alias of; ``None`` for a value inside the region."""
-
-
-@dataclass(frozen=True, slots=True)
 class Readers:
-    """The backward readers of a chain, and where its incoming gradient comes from."""
+    """The backward readers of a chain, all of them and by backward pass."""
 
     uses: tuple[Use, ...]
-    incoming: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A chain with its regions, one per half."""
-
-    chain: Chain
-    regions: tuple[Region, ...]
-
-    @property
-    def forward(self) -> frozenset[str]:
-        """The chain's own nodes: regions and sums."""
-        inside = {name for region in self.regions for name in region.nodes}
-        return frozenset(inside | {half.y.node for half in self.chain.halves})
+    passes: tuple[BackwardPass, ...]
 
 
 def backward_readers(around: Surroundings, candidates: Sequence[Candidate]) -> list[Readers]:
@@ -79,11 +61,8 @@ def _batch(around: Surroundings, batch: Sequence[Candidate]) -> Iterator[Readers
         for number, item in enumerate(batch)
     ]
     kept = _without_late_skips(around, kept)
-    tops = [_top(uses) for uses in kept]
-    labels = descendant_labels(around.index, _ids(around, tops), control=True)
-    for number, (item, uses, top) in enumerate(zip(batch, kept, tops)):
-        incoming = _incoming(around, item, top, after[number], labels, 1 << number)
-        yield Readers(tuple(uses), incoming)
+    for uses, passes in zip(kept, split(around, batch, kept, after)):
+        yield Readers(tuple(uses), passes)
 
 
 def _uses(around: Surroundings, item: Candidate) -> Iterator[Use]:
@@ -118,41 +97,20 @@ def _owner(chain: Chain, stream: TensorRef) -> int:
     return next((i for i, half in enumerate(chain.halves) if half.q == stream), 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _After:
-    """Nodes that depend by data on the last sum, and on the other final stream."""
-
-    last: list[int]
-    last_bit: int
-    other: list[int]
-    other_bit: int
-
-    def holds(self, node_id: int, *, last_only: bool) -> bool:
-        if self.last[node_id] & self.last_bit:
-            return True
-        return not last_only and bool(self.other[node_id] & self.other_bit)
-
-
-def _after_labels(around: Surroundings, batch: Sequence[Candidate]) -> list[_After]:
+def _after_labels(around: Surroundings, batch: Sequence[Candidate]) -> list[After]:
     ids = around.index.ids
     last = [[ids[item.chain.outputs[1].node]] for item in batch]
     other = [[ids[item.chain.outputs[0].node]] for item in batch]
     last_labels = descendant_labels(around.index, last, control=False)
     other_labels = descendant_labels(around.index, other, control=False)
-    return [_After(last_labels, 1 << n, other_labels, 1 << n) for n in range(len(batch))]
+    return [After(last_labels, 1 << n, other_labels, 1 << n) for n in range(len(batch))]
 
 
-def _is_after(around: Surroundings, item: Candidate, use: Use, after: _After) -> bool:
+def _is_after(around: Surroundings, item: Candidate, use: Use, after: After) -> bool:
     final = use.half == len(item.regions) - 1
     if after.holds(around.index.ids[use.reader], last_only=final):
         return True
     return final and use.reader in around.gradient_side
-
-
-def _top(uses: Sequence[Use]) -> tuple[str, ...]:
-    """The readers of the last half that has any."""
-    place = max((use.half for use in uses), default=-1)
-    return tuple(dict.fromkeys(use.reader for use in uses if use.half == place))
 
 
 def _ids(around: Surroundings, groups: Iterable[Iterable[str]]) -> list[list[int]]:
@@ -161,7 +119,7 @@ def _ids(around: Surroundings, groups: Iterable[Iterable[str]]) -> list[list[int
 
 def _without_late_skips(around: Surroundings, kept: Sequence[Sequence[Use]]) -> list[list[Use]]:
     trimmed = [_trim_top(around, list(uses)) for uses in kept]
-    tops = [_top(uses) for uses in trimmed]
+    tops = [top_readers(uses) for uses in trimmed]
     labels = ancestor_labels(around.index, _ids(around, tops), control=True)
     result: list[list[Use]] = []
     for number, (uses, top) in enumerate(zip(trimmed, tops)):
@@ -179,7 +137,7 @@ def _trim_top(around: Surroundings, uses: list[Use]) -> list[Use]:
     on no other reader the rest are taken for backward too: a forward reader comes before them all.
     """
     while True:
-        top = _top(uses)
+        top = top_readers(uses)
         first = min(top, key=around.position, default=None)
         if first is None or len(top) < 2 or ops.is_gradient_op(around.graph[first].op):
             return uses
@@ -204,23 +162,4 @@ def _all_depend_on(around: Surroundings, first: str, top: Sequence[str]) -> bool
     return not missing
 
 
-def _incoming(
-    around: Surroundings,
-    item: Candidate,
-    top: Sequence[str],
-    after: _After,
-    depends_on_top: list[int],
-    bit: int,
-) -> tuple[str, ...]:
-    """The nodes that deliver the gradient the chain's backward pass starts from."""
-    ids, own = around.index.ids, item.forward
-    streams = {ref.node for ref in item.chain.streams}
-    found: dict[str, None] = {}
-    for reader in top:
-        for ref in around.graph[reader].inputs:
-            node_id = ids[ref.node]
-            if ref.node in own or ref.node in streams or depends_on_top[node_id] & bit:
-                continue
-            if after.holds(node_id, last_only=False) or ref.node in around.gradient_side:
-                found[ref.node] = None
-    return tuple(found) or (item.chain.outputs[1].node,)
+__all__ = ["BATCH", "Candidate", "Readers", "Use", "backward_readers"]
