@@ -15,6 +15,7 @@ from graphrev.analysis import ops
 from graphrev.errors import VerificationError, printable
 from graphrev.io.graph_defs import encode_graph
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
+from graphrev.ir.marks import kernel_of
 
 _REPLACED = "_graphrev_replaces"
 
@@ -41,7 +42,7 @@ def replaced_random_ops(graph: Graph) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, node in graph.nodes.items():
         original = node.attrs.get(_REPLACED)
-        if isinstance(original, bytes):
+        if isinstance(original, bytes) and kernel_of(node) is None:
             found[original.decode()] = name
     return found
 

@@ -135,3 +135,13 @@ def test_stripping_takes_the_masks_out_of_everything(
     for key in before_meta.get_all_collection_keys():
         before, now = (g.get_collection(key) for g in (before_meta, after_meta))
         assert [getattr(v, "name", v) for v in now] == [getattr(v, "name", v) for v in before], key
+
+
+def test_verify_finds_a_masked_graph_equal_while_its_masks_are_1(built: Path) -> None:
+    model = graphrev.load(built / "ref.meta")
+    masked = graphrev.rewrite(model, OPTIONS)
+    outcome = graphrev.verify(model, masked)
+    assert outcome.ok, outcome.to_text()
+    assert graphrev.verify(masked, graphrev.rewrite(masked, "strip-masks")).ok
+    with_values = graphrev.verify(model, masked, checkpoint=built / "ref.dense")
+    assert with_values.ok
