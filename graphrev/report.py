@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
+from graphrev.analysis.frames_summary import Place, places
 from graphrev.analysis.liveness import MemoryProfile, predict_memory, training_targets
 from graphrev.edits import Edit
 from graphrev.errors import printable
@@ -17,6 +18,7 @@ from graphrev.pipeline import Rejection, Run, Step
 from graphrev.verification import Verification
 
 _SHOWN = 20
+_PLACES_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class Report:
         return predict_memory(graph, named or training_targets(graph), self.feeds)
 
     @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """The loops and branches of the input, with their sizes."""
+        return places(self.run.before)
+
+    @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What TensorFlow itself would mind about the input."""
         return tuple(p.message for p in problems(self.run.before) if not p.is_error)
@@ -82,6 +89,7 @@ class Report:
                 "after": self.memory_after.to_json(),
             },
             "passes": [_step_json(step) for step in self.steps],
+            "control_flow": [place.to_json() for place in self.places],
             "warnings": list(self.warnings),
             "verification": self.verification.to_json() if self.verification else None,
         }
@@ -92,6 +100,9 @@ class Report:
         nodes = f"{before} nodes" if before == after else f"{before} nodes, {after} afterwards"
         lines = [f"{printable(self.source)}: {nodes}"]
         lines.extend(f"warning: {text}" for text in self.warnings[:_SHOWN])
+        lines.extend(printable(str(place), 200) for place in self.places[:_PLACES_SHOWN])
+        if len(self.places) > _PLACES_SHOWN:
+            lines.append(f"… and {len(self.places) - _PLACES_SHOWN} more loops and branches")
         for step in self.steps:
             lines.extend(_step_lines(step))
         if memory:
