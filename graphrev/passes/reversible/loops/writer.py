@@ -247,5 +247,4 @@ class LoopWriter:
         return self._editor.add(node)
 
     def _with(self, attrs: Mapping[str, AttrValue]) -> Mapping[str, AttrValue]:
-        kept = {key: value for key, value in attrs.items() if key != "_class"}
-        return MappingProxyType({**kept, **self._attrs})
+        return MappingProxyType({**attrs, **self._attrs})
