@@ -150,6 +150,22 @@ def test_a_value_that_leaves_from_the_middle_gets_both_its_gradients() -> None:
         np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("resource", [True, False])
+def test_shared_variables_of_both_kinds_train_the_same(resource: bool) -> None:
+    def shared(x: Any) -> Any:
+        for _ in range(3):
+            with tf.variable_scope("shared", reuse=tf.AUTO_REUSE), gr.recompute_scope():
+                inner = dense(x, "inner", resource=resource)
+                x = x + dense(inner, "outer", resource=resource)
+        return x
+
+    plain, _ = outcome(shared, None)
+    ours, report = outcome(shared, "recompute")
+    assert report is not None and report.changed
+    for first, second in zip(plain, ours):
+        np.testing.assert_array_equal(first, second)
+
+
 def test_regions_that_wait_for_each_other_are_refused() -> None:
     _, report = outcome(crosswise, "recompute")
     assert report is not None and not report.changed
