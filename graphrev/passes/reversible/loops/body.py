@@ -29,6 +29,8 @@ class Body:
         contexts: the loop or branch of each node.
         snapshots: which variable reads may be repeated.
         gone: stacks that were removed.
+        ends: what stands in the gradient loop for the streams that blocks written so far end with.
+            Those are there when an iteration starts, so other blocks may read them.
     """
 
     around: Surroundings
@@ -37,6 +39,7 @@ class Body:
     contexts: Mapping[str, Context]
     snapshots: Snapshots
     gone: set[str] = field(default_factory=set[str])
+    ends: dict[TensorRef, TensorRef] = field(default_factory=dict[TensorRef, TensorRef])
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -66,6 +66,9 @@ class Values:
         """
         if ref.node in self._body.free:
             return TensorRef(self._computed(ref.node), ref.index)
+        origin = self._body.around.origin(ref)
+        if origin in self._body.ends:
+            return self._body.ends[origin]
         if ref not in self._popped:
             self._popped[ref] = self._over_stack(ref)
         return self._popped[ref]

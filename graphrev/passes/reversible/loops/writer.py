@@ -74,6 +74,8 @@ class LoopWriter:
     def undo(self, lowest: int, triggers: Triggers) -> None:
         """Recomputes and rebuilds all halves from the last down to ``lowest``."""
         halves = self._item.chain.halves
+        ends = self._item.chain.outputs
+        self._body.ends.update((stream, self._streams[stream]) for stream in ends)
         anchors = self._anchors()
         for place in range(len(halves) - 1, lowest - 1, -1):
             waits = triggers.of(place) or anchors
