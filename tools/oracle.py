@@ -36,6 +36,11 @@ def find_oracle(*, install: bool = True) -> tuple[Path | None, str]:
     return python, ""
 
 
+def environment() -> dict[str, str]:
+    """For child processes: TensorFlow 2 leaves a variable that makes 1.15 behave like it."""
+    return {key: value for key, value in os.environ.items() if key != "TF2_BEHAVIOR"}
+
+
 def _works(python: Path) -> bool:
     code = "import tensorflow as tf; assert tf.__version__.startswith('1.15')"
     return python.exists() and _succeeds([str(python), "-c", code])

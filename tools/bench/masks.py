@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tools.oracle import find_oracle
+from tools.oracle import environment, find_oracle
 
 CHILD = Path(__file__).with_name("masks_child.py")
 KERNELS = {"2.36 M": [3, 3, 512, 512], "16.8 M": [4096, 4096]}
@@ -57,7 +57,7 @@ def _row(what: str, value: float, unit: str, bar: float | None = None) -> dict[s
 
 def _child(python: str, *args: object) -> dict[str, Any]:
     command = [python, "-W", "ignore", str(CHILD), *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -18,7 +18,7 @@ from graphrev.passes.mask import MaskPlan
 from graphrev.pipeline import run
 from tests.passes.mask import cases
 from tests.passes.mask.cases import tf
-from tools.oracle import find_oracle
+from tools.oracle import environment, find_oracle
 
 NEVER = 10**9
 STRUCTURED: tuple[dict[str, Any], ...] = (
@@ -130,7 +130,9 @@ def test_graphs_of_tensorflow_1_are_exact_and_train_to_the_exact_sparsity(tmp_pa
     if python is None:
         pytest.skip(why)
     script = [str(python), str(Path(cases.__file__))]
-    subprocess.run([*script, "build", str(tmp_path)], check=True, capture_output=True)
+    subprocess.run(
+        [*script, "build", str(tmp_path)], check=True, capture_output=True, env=environment()
+    )
     wanted: dict[str, dict[str, list[int]]] = {}
     for file in sorted(tmp_path.glob("*.first.pb")):
         case = file.name.removesuffix(".first.pb")
@@ -147,7 +149,9 @@ def test_graphs_of_tensorflow_1_are_exact_and_train_to_the_exact_sparsity(tmp_pa
         after, plan = masked(decode_graph((tmp_path / "conv2d.pb").read_bytes()), **options)
         (tmp_path / f"{case}.masked.pb").write_bytes(encode_graph(after))
         wanted[case] = {k.variable: [k.zeros or 0, k.size] for k in plan.kernels}
-    done = subprocess.run([*script, "train", str(tmp_path)], check=True, capture_output=True)
+    done = subprocess.run(
+        [*script, "train", str(tmp_path)], check=True, capture_output=True, env=environment()
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     together = found.pop(f"structured{len(STRUCTURED) - 1}")
     assert sum(zeros for zeros, _ in together.values()) == round(0.7 * (108 + 72))

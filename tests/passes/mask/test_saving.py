@@ -16,7 +16,7 @@ from graphrev.io.checkpoints import read_checkpoint, write_checkpoint
 from graphrev.passes.mask.checkpoints import MaskedGraph
 from tests.nets import tf
 from tests.passes.mask import savers
-from tools.oracle import find_oracle
+from tools.oracle import environment, find_oracle
 
 OPTIONS = "mask{sparsity=0.8,first=masked,last=masked,schedule=linear,begin=5,end=14,frequency=3}"
 PARTS = {"partitioned": {"l0": (4, 3, 3), "l1": (4, 4, 4), "l2": (3, 3, 3)}}
@@ -34,12 +34,16 @@ def masked_metas(folder: Path) -> dict[str, Any]:
 
 def check_resuming(python: str, folder: Path) -> None:
     script = [python, "-W", "ignore", savers.__file__]
-    subprocess.run([*script, "build", str(folder)], check=True, capture_output=True)
+    subprocess.run(
+        [*script, "build", str(folder)], check=True, capture_output=True, env=environment()
+    )
     plans = masked_metas(folder)
     values = read_checkpoint(folder / "older.dense")
     about = MaskedGraph(graphrev.load(folder / "older.masked.meta").graph)
     write_checkpoint(folder / "older.start", about.masked(values, "ones"), "v1")
-    done = subprocess.run([*script, "resume", str(folder)], capture_output=True, text=True)
+    done = subprocess.run(
+        [*script, "resume", str(folder)], capture_output=True, text=True, env=environment()
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert set(found) == set(savers.SAVERS)

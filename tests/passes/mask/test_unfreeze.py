@@ -18,7 +18,7 @@ from tests.cli.runner import invoke
 from tests.nets import snapshot, tf
 from tests.passes.mask import freezing
 from tests.passes.mask.nets import mask
-from tools.oracle import find_oracle
+from tools.oracle import environment, find_oracle
 
 OPTIONS = "mask{unfreeze=true,sparsity=0.9,first=masked,last=masked,end=20,frequency=5}"
 
@@ -28,7 +28,7 @@ def check_round(python: str, folder: Path) -> None:
 
     def child(what: str) -> str:
         command = [python, "-W", "ignore", freezing.__file__, what, str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment())
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 

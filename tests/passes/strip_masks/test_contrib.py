@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import graphrev
-from tools.oracle import find_oracle
+from tools.oracle import environment, find_oracle
 
 SCRIPT = Path(__file__).with_name("contrib.py")
 
@@ -22,7 +22,7 @@ def test_contrib_graphs_give_the_same_outputs_bit_for_bit(tmp_path: Path) -> Non
 
     def child(what: str) -> str:
         command = [str(python), "-W", "ignore", str(SCRIPT), what, str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment())
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
