@@ -7,13 +7,13 @@ original, so that all that follows must agree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphrev.analysis import ops
 from graphrev.analysis.shapes import infer_shapes
-from graphrev.errors import VerificationError
+from graphrev.errors import VerificationError, printable
 from graphrev.ir import DType, Graph, TensorRef
 from graphrev.ir import verify as structure
 from graphrev.verification.choices import (
@@ -23,11 +23,15 @@ from graphrev.verification.choices import (
     make_feeds,
     tensor_named,
 )
+from graphrev.verification.numbers import GROWTH, Tolerance, of_kind, relative, tolerance
+from graphrev.verification.races import Race, affected, races
 from graphrev.verification.result import Comparison, Drift, Verification
 from graphrev.verification.sessions import Runner, replaced_random_ops
 
-_GROWTH = 64
 _EPSILONS_PER_HALF = 2
+_KINDS = ("output", "gradient", "variable")
+Pair = tuple[str, str, Any, Any]
+"""A value's name, its kind, and what either graph makes of it."""
 
 
 def verify(
@@ -71,9 +75,8 @@ def verify(
     made = _feeds(before, chosen, feeds or {}, seed)
     with Runner(before, "first") as first, Runner(after, "second") as second:
         values, notes = _variables(first, second, variables, seed)
-        first.load(values)
-        second.load(values)
-        return _compare(before, after, first, second, chosen, made, (rtol, atol), notes)
+        sides = _Sides(before, after, first, second, values, made)
+        return _compared(sides, chosen, (rtol, atol), notes)
 
 
 def _feeds(
@@ -105,41 +108,125 @@ def _variables(
     return values, ("variables are the initializers' values plus uniform noise in [0, 0.01)",)
 
 
-def _compare(
-    before: Graph,
-    after: Graph,
-    first: Runner,
-    second: Runner,
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """Both graphs in sessions, with what every run starts from."""
+
+    before: Graph
+    after: Graph
+    first: Runner
+    second: Runner
+    values: Mapping[str, Any]
+    feeds: Mapping[TensorRef, Any]
+
+    def load(self) -> None:
+        """Gives all variables the values they start from."""
+        self.first.load(self.values)
+        self.second.load(self.values)
+
+    def run(
+        self, chosen: Fetches, probes: Sequence[TensorRef] = ()
+    ) -> tuple[list[Pair], list[Any]]:
+        """One step of both graphs: what they compute, and the second graph's ``probes``."""
+        tensors = (*chosen.outputs, *chosen.gradients)
+        twins = replaced_random_ops(self.after)
+        extra = tuple(TensorRef(twin) for twin in twins.values())
+        self.load()
+        results = self.second.run((*tensors, *extra, *probes), chosen.targets_after, self.feeds)
+        drawn = dict(zip((TensorRef(name) for name in twins), results[len(tensors) :]))
+        theirs = self.first.run(tensors, chosen.targets, {**self.feeds, **drawn})
+        pairs = [
+            (str(ref), "output" if i < len(chosen.outputs) else "gradient", a, b)
+            for i, (ref, a, b) in enumerate(zip(tensors, theirs, results))
+        ]
+        if chosen.targets or chosen.targets_after:
+            pairs.extend(self.variables())
+        return pairs, results[len(tensors) + len(extra) :]
+
+    def variables(self) -> list[Pair]:
+        """The variables as they are now."""
+        old, new = self.first.variables(), self.second.variables()
+        return [(name, "variable", old[name], new[name]) for name in old if name in new]
+
+
+def _compared(
+    sides: _Sides,
     chosen: Fetches,
-    feeds: dict[TensorRef, Any],
     given: tuple[float | None, float | None],
     notes: tuple[str, ...],
 ) -> Verification:
-    tensors = (*chosen.outputs, *chosen.gradients)
-    rebuilt = _rebuilt(after)
-    twins = replaced_random_ops(after)
-    extra = [*(TensorRef(twin) for twin in twins.values())]
-    probes = [ref for pair in rebuilt for ref in (pair[1], pair[2])]
-    results = second.run((*tensors, *extra, *probes), chosen.targets_after, feeds)
-    ours = results[: len(tensors)]
-    drawn = dict(zip((TensorRef(name) for name in twins), results[len(tensors) :]))
-    streams = results[len(tensors) + len(extra) :]
-    theirs = first.run(tensors, chosen.targets, {**feeds, **drawn})
-    drifts = _drifts(after, rebuilt, streams)
-    tolerance = tolerance(drifts, given)
-    pairs = [
-        (str(ref), "output" if i < len(chosen.outputs) else "gradient", a, b)
-        for i, (ref, a, b) in enumerate(zip(tensors, theirs, ours))
+    rebuilt = _rebuilt(sides.after)
+    pairs, streams = sides.run(chosen, [ref for pair in rebuilt for ref in (pair[1], pair[2])])
+    drifts = _drifts(sides.after, rebuilt, streams)
+    allowed = tolerance(drifts, given)
+    comparisons = _of_all_kinds(pairs, allowed)
+    racing = races(sides.before, _fetched(chosen, chosen.targets))
+    if racing and not all(item.ok for item in comparisons):
+        pairs, more = _one_after_the_other(sides, chosen, pairs, racing)
+        comparisons, notes = _of_all_kinds(pairs, allowed), (*notes, *more)
+    added = races(sides.after, _fetched(chosen, chosen.targets_after)) - racing
+    comparisons = (*comparisons, *(_added(race) for race in sorted(added)))
+    atol = 0.0 if allowed.atol is None else allowed.atol
+    return Verification(comparisons, drifts, allowed.rtol, atol, allowed.reason, notes)
+
+
+def _fetched(chosen: Fetches, targets: tuple[str, ...]) -> list[str]:
+    return [*(ref.node for ref in (*chosen.outputs, *chosen.gradients)), *targets]
+
+
+def _of_all_kinds(pairs: list[Pair], allowed: Tolerance) -> tuple[Comparison, ...]:
+    return tuple(item for kind in _KINDS for item in of_kind(kind, pairs, allowed))
+
+
+def _added(race: Race) -> Comparison:
+    name = f"{race.reader} reads {race.variable}, and nothing orders {race.writer} after or before"
+    return Comparison(name, "race", float("inf"), 0.0)
+
+
+def _one_after_the_other(
+    sides: _Sides, chosen: Fetches, pairs: list[Pair], racing: frozenset[Race]
+) -> tuple[list[Pair], tuple[str, ...]]:
+    """The comparison of a step that races with itself: gradients first, updates afterwards.
+
+    The updates are given the first graph's gradients, so nothing is left that they could race with.
+    What races and is updated in no optimizer op is left out.
+    """
+    computed, _ = sides.run(replace(chosen, targets=(), targets_after=()))
+    values = {name: a for name, kind, a, _ in computed if kind == "gradient"}
+    gradients = {ref: values[str(ref)] for ref in chosen.gradients}
+    fed = replace(sides, feeds={**sides.feeds, **gradients})
+    updates = [
+        tuple(name for name in targets if ops.is_optimizer_apply(graph[name].op))
+        for graph, targets in (
+            (sides.before, chosen.targets),
+            (sides.after, chosen.targets_after),
+        )
     ]
-    if chosen.targets or chosen.targets_after:
-        old, new = first.variables(), second.variables()
-        pairs.extend((name, "variable", old[name], new[name]) for name in old if name in new)
-    comparisons = tuple(c for kind in _KINDS for c in of_kind(kind, pairs, tolerance))
-    atol = 0.0 if tolerance.atol is None else tolerance.atol
-    return Verification(comparisons, drifts, tolerance.rtol, atol, tolerance.reason, notes)
+    updated, _ = fed.run(Fetches((), (), *updates))
+    written = _written(sides.before, updates[0])
+    unclear = affected(sides.before, racing)
+    kept = [
+        pair
+        for pair in pairs
+        if pair[1] == "variable" and pair[0] not in written and pair[0] not in unclear
+    ]
+    race = min(racing)
+    note = (
+        f"the step races with itself before any rewrite ('{printable(race.writer)}' may write "
+        f"'{printable(race.variable)}' before or after '{printable(race.reader)}' reads it), so "
+        "gradients were compared first and updates from equal gradients afterwards"
+    )
+    chosen_updates = [pair for pair in updated if pair[0] in written]
+    return [*computed, *chosen_updates, *kept], (note,)
 
 
-_KINDS = ("output", "gradient", "variable")
+def _written(graph: Graph, updates: Iterable[str]) -> frozenset[str]:
+    """The variables that optimizer ops write."""
+    found: set[str] = set()
+    for name in updates:
+        node = graph[name]
+        found.update(r.node for r in node.inputs if ops.is_variable(graph[r.node].op))
+    return frozenset(found)
 
 
 def _rebuilt(after: Graph) -> list[tuple[str, TensorRef, TensorRef]]:
@@ -165,7 +252,7 @@ def _drifts(
         epsilon = dtype.epsilon if isinstance(dtype, DType) else None
         known = worst.get(block, Drift(block, 0.0, str(original), 0, 0.0))
         streams = known.streams + 1
-        allowed = _GROWTH * _EPSILONS_PER_HALF * streams * (epsilon or 0.0)
+        allowed = GROWTH * _EPSILONS_PER_HALF * streams * (epsilon or 0.0)
         larger = error > known.error
         stream = str(original) if larger else known.stream
         worst[block] = Drift(block, max(error, known.error), stream, streams, allowed)

@@ -14,7 +14,8 @@ class Comparison:
 
     Attributes:
         name: the tensor, or the variable after the step.
-        kind: ``output``, ``gradient`` or ``variable``.
+        kind: ``output``, ``gradient``, ``variable``; or ``race``, for a read that only the second
+            graph leaves unordered with a write.
         error: L2 norm of the difference over the L2 norm of the value before (0 for equal values,
             infinity where shapes or non-numbers differ).
         allowed: the largest error that counts as equal for this value.

@@ -14,7 +14,7 @@ import pytest
 
 import graphrev
 from tests.conftest import FIXTURES, INDEX
-from tools.oracle import find_oracle
+from tools.oracle import environment, find_oracle
 
 pytestmark = pytest.mark.oracle
 CHILD = Path(__file__).with_name("train_child.py")
@@ -42,7 +42,7 @@ def files(name: str, folder: Path) -> tuple[Path, Path]:
 def train(python: str, name: str, meta: Path, steps: int, **job: Any) -> list[float]:
     job |= {"meta": str(meta), "steps": steps, **{k: INDEX[name][k] for k in ("feeds", "loss")}}
     command = [python, "-W", "ignore", str(CHILD), json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])["losses"]
 

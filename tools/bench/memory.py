@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.oracle import find_oracle
+from tools.oracle import environment, find_oracle
 
 CHILD = Path(__file__).with_name("child.py")
 PASS = "reversible{detect=structural}"
@@ -67,7 +67,7 @@ def run_child(python: str, job: dict[str, Any]) -> dict[str, Any]:
         RuntimeError: the child failed; the message is its last words.
     """
     command = [python, "-W", "ignore", str(CHILD), json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr else "it died")
     return json.loads(done.stdout.strip().splitlines()[-1])

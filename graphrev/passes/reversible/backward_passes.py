@@ -126,6 +126,20 @@ def split(
     ]
 
 
+def sources_after(around: Surroundings, after: After, names: Iterable[str]) -> frozenset[str]:
+    """``names`` and what they depend on, as far as it comes after the chain."""
+    index = around.index
+    seen = {index.ids[name] for name in names}
+    pending = list(seen)
+    while pending:
+        number = pending.pop()
+        for source in (*index.data_inputs[number], *index.control_inputs[number]):
+            if source not in seen and after.holds(source, last_only=False):
+                seen.add(source)
+                pending.append(source)
+    return frozenset(index.names[number] for number in seen)
+
+
 def top_readers(uses: Iterable[Use]) -> tuple[str, ...]:
     """The readers of the last half that has any."""
     uses = tuple(uses)
@@ -174,12 +188,10 @@ def _starts(
     found: dict[tuple[int, str], tuple[str, ...]] = {}
     for place, (number, top) in enumerate(tops.items()):
         for reader in top:
-            names = tuple(
-                name
-                for name in _delivering(around, batch[number], reader, after[number])
-                if not below[ids[name]] >> place & 1
-            )
-            found[number, reader] = names or (batch[number].chain.outputs[1].node,)
+            delivering = tuple(_delivering(around, batch[number], reader, after[number]))
+            first = tuple(name for name in delivering if not below[ids[name]] >> place & 1)
+            constant = () if delivering else (batch[number].chain.outputs[1].node,)
+            found[number, reader] = first or constant
     return found
 
 

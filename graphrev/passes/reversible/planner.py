@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from graphrev.analysis import ops
 from graphrev.ir import DType, TensorRef
-from graphrev.passes.reversible.backward_passes import BackwardPass
+from graphrev.passes.reversible.backward_passes import BackwardPass, sources_after
 from graphrev.passes.reversible.drift import worst_drift
 from graphrev.passes.reversible.halves import Chain
 from graphrev.passes.reversible.plan import BlockPlan, Guard, HalfPlan, Redirect, Replay
@@ -40,9 +41,9 @@ def plan_passes(
     """
     plans: list[BlockPlan] = []
     counted: set[TensorRef] = set()
-    for number, backward in enumerate(readers.passes):
+    for number in range(len(readers.passes)):
         name = f"{item.chain.name}_pass{number}" if number else item.chain.name
-        planner = Planner(around, item, backward, saved, replayed, name, frozenset(counted))
+        planner = Planner(around, item, readers, number, saved, replayed, name, frozenset(counted))
         objection = planner.objection()
         if objection is not None:
             yield objection
@@ -50,7 +51,7 @@ def plan_passes(
         plan = planner.plan()
         if not all(half.is_idle for half in plan.halves):
             plans.append(plan)
-            counted.update(use.tensor for use in backward.uses)
+            counted.update(use.tensor for use in planner.backward.uses)
     yield from plans or (_idle(item),)
 
 
@@ -65,6 +66,8 @@ class Planner:
     """Plans one chain for one backward pass.
 
     Attributes:
+        readers: the chain's backward readers.
+        number: which of the backward passes this is.
         saved: the streams to keep.
         replayed: random ops that are drawn again.
         name: the block's name.
@@ -73,11 +76,17 @@ class Planner:
 
     around: Surroundings
     item: Candidate
-    readers: BackwardPass
+    readers: Readers
+    number: int
     saved: frozenset[TensorRef]
     replayed: frozenset[str]
     name: str
     counted: frozenset[TensorRef]
+
+    @property
+    def backward(self) -> BackwardPass:
+        """The backward pass being planned for."""
+        return self.readers.passes[self.number]
 
     @property
     def chain(self) -> Chain:
@@ -93,7 +102,7 @@ class Planner:
         """
         kept, uses = self._kept_and_uses()
         for guard in self._guards(self._needs(uses, kept)[0]):
-            if not self.readers.reaches(self.around.index.ids[guard.mutator]):
+            if not self._belongs(guard.mutator):
                 reason = (
                     f"'{guard.mutator}' updates a variable that block '{self.name}' would read "
                     "again, and belongs to another backward pass."
@@ -101,9 +110,24 @@ class Planner:
                 return Rejection(Code.VARIABLE_CHANGES, reason, (guard.mutator, *guard.clones[:1]))
         return None
 
+    def _belongs(self, mutator: str) -> bool:
+        """Whether an update is computed from this backward pass, and not from another alone."""
+        if self.backward.reaches(self.around.index.ids[mutator]):
+            return True
+        return not self._own.isdisjoint(sources_after(self.around, self.readers.after, (mutator,)))
+
+    @cached_property
+    def _own(self) -> frozenset[str]:
+        """What this pass's incoming gradient is computed from, and no other pass's is."""
+        all_ = [
+            sources_after(self.around, self.readers.after, backward.incoming)
+            for backward in self.readers.passes
+        ]
+        return all_.pop(self.number).difference(*all_)
+
     def _kept_and_uses(self) -> tuple[frozenset[TensorRef], list[Use]]:
         kept = self.saved | frozenset(self.chain.outputs)
-        return kept, [use for use in self.readers.uses if use.stream not in kept]
+        return kept, [use for use in self.backward.uses if use.stream not in kept]
 
     def plan(self) -> BlockPlan:
         """The block's plan; its halves are all idle when nothing would be gained."""
@@ -190,7 +214,7 @@ class Planner:
             if use.stream is None or use.stream in sources:
                 waiting[use.half][use.reader] = None
         triggers: list[tuple[str, ...]] = [()] * len(self.chain.halves)
-        above = self.readers.incoming
+        above = self.backward.incoming
         for place in range(len(self.chain.halves) - 1, -1, -1):
             if clones[place] or self.chain.halves[place].p in rebuilt:
                 triggers[place] = above

@@ -40,10 +40,15 @@ BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """The backward readers of a chain, all of them and by backward pass."""
+    """The backward readers of a chain, all of them and by backward pass.
+
+    Attributes:
+        after: what comes after the chain.
+    """
 
     uses: tuple[Use, ...]
     passes: tuple[BackwardPass, ...]
+    after: After
 
 
 def backward_readers(around: Surroundings, candidates: Sequence[Candidate]) -> list[Readers]:
@@ -61,8 +66,8 @@ def _batch(around: Surroundings, batch: Sequence[Candidate]) -> Iterator[Readers
         for number, item in enumerate(batch)
     ]
     kept = _without_late_skips(around, kept)
-    for uses, passes in zip(kept, split(around, batch, kept, after)):
-        yield Readers(tuple(uses), passes)
+    for uses, passes, behind in zip(kept, split(around, batch, kept, after), after):
+        yield Readers(tuple(uses), passes, behind)
 
 
 def _uses(around: Surroundings, item: Candidate) -> Iterator[Use]:
@@ -147,14 +152,17 @@ def _trim_top(around: Surroundings, uses: list[Use]) -> list[Use]:
 
 
 def _all_depend_on(around: Surroundings, first: str, top: Sequence[str]) -> bool:
-    """Whether every other reader depends on ``first``; walks only as far as the last of them."""
+    """Whether every other reader depends by data on ``first``; walks as far as the last of them.
+
+    Control edges do not count: ``tf.gradients`` lets the gradient that is passed on wait for that
+    of the weights.
+    """
     last = max(around.position(name) for name in top)
     missing = set(top) - {first}
     seen, pending = {first}, [first]
     while pending and missing:
         name = pending.pop()
-        graph = around.graph
-        for reader in (*graph.readers.get(name, ()), *graph.control_readers.get(name, ())):
+        for reader in around.graph.readers.get(name, ()):
             if reader not in seen and around.position(reader) <= last:
                 seen.add(reader)
                 missing.discard(reader)

@@ -39,6 +39,7 @@ def _answers(python: str, kind: str, mode: str) -> dict[str, Any]:
     }
     if kind == "contrib":
         del environment["PYTHONPATH"]
+        environment.pop("TF2_BEHAVIOR", None)
     command = [python, str(HERE / "run_rows.py"), kind, mode]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
