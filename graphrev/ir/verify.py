@@ -34,7 +34,10 @@ class Problem:
 
 
 def verify(
-    graph: Graph, output_count: Count | None = None, input_count: Count | None = None
+    graph: Graph,
+    output_count: Count | None = None,
+    input_count: Count | None = None,
+    since: Graph | None = None,
 ) -> None:
     """Checks every invariant.
 
@@ -43,12 +46,14 @@ def verify(
         output_count: how many outputs a node has, for checking output indices; ``None`` as its
             answer means unknown.
         input_count: how many data inputs a node takes, likewise.
+        since: an earlier graph that was verified; nodes that are the same there are not looked at
+            again where nothing they may read was removed or became another op.
 
     Raises:
         InvalidGraphError: an invariant is broken; the message names the first few nodes.
     """
     errors: list[str] = []
-    for problem in problems(graph, output_count, input_count):
+    for problem in problems(graph, output_count, input_count, since):
         if problem.is_error:
             errors.append(problem.message)
         if len(errors) > _SHOWN:
@@ -59,12 +64,18 @@ def verify(
 
 
 def problems(
-    graph: Graph, output_count: Count | None = None, input_count: Count | None = None
+    graph: Graph,
+    output_count: Count | None = None,
+    input_count: Count | None = None,
+    since: Graph | None = None,
 ) -> Iterator[Problem]:
     """Every broken invariant, in graph order; cycles last, and only in a graph without gaps."""
     whole = True
     output_count = cache(output_count) if output_count is not None else None
+    known = since.nodes if since is not None and _only_grew(since, graph) else {}
     for key, node in graph.nodes.items():
+        if known.get(key) is node:
+            continue
         if input_count is not None:
             for problem in _arity_problems(node, input_count):
                 whole = False
@@ -78,6 +89,17 @@ def problems(
         yield from _cycles(lambda: graph.index)
     for function in graph.functions.values():
         yield from _function_problems(function)
+
+
+def _only_grew(since: Graph, graph: Graph) -> bool:
+    """Whether all nodes of ``since`` are still there, with the outputs they had."""
+    for key, node in since.nodes.items():
+        now = graph.nodes.get(key)
+        if now is node:
+            continue
+        if now is None or now.op != node.op or now.attrs is not node.attrs:
+            return False
+    return True
 
 
 def _arity_problems(node: Node, input_count: Count) -> tuple[Problem, ...]:

@@ -66,7 +66,7 @@ def run(graph: Graph, passes: Sequence[Pass[Any]], progress: Progress | None = N
         after, edits = apply_plan(pass_, plan, current)
         if edits:
             say(f"verifying after {pass_.name}")
-            _verify_after(pass_, after)
+            _verify_after(pass_, after, current)
         steps.append(Step(pass_, plan, edits, current, after))
         current = after
     return Run(graph, current, tuple(steps))
@@ -81,9 +81,9 @@ def apply_plan(pass_: Pass[Any], plan: Plan, graph: Graph) -> tuple[Graph, EditL
     return editor.finish()
 
 
-def _verify_after(pass_: Pass[Any], graph: Graph) -> None:
+def _verify_after(pass_: Pass[Any], graph: Graph, since: Graph) -> None:
     try:
-        verify(graph, ops.output_count, ops.input_count)
+        verify(graph, ops.output_count, ops.input_count, since)
     except InvalidGraphError as error:
         raise PassError(
             f"Pass '{pass_.name}' left an invalid graph behind; the input is untouched. {error} "

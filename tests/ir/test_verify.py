@@ -135,3 +135,20 @@ def test_hostile_names_do_not_reach_the_message_raw() -> None:
     with pytest.raises(InvalidGraphError) as caught:
         verify(graph)
     assert str(caught.value).isprintable()
+
+
+def test_what_was_verified_before_is_not_looked_at_again_unless_it_may_have_changed() -> None:
+    """The shortcut after a pass finds everything that the whole check finds."""
+    a, b = Node("a", "Split"), Node("b", "Identity", (TensorRef("a", 1),))
+    before = Graph.of([a, b])
+    counts = {"Split": 2, "Const": 1}.get
+
+    def count(node: Node) -> int | None:
+        return counts(node.op)
+
+    grown = Graph.of([a, b, Node("c", "Identity", (TensorRef("nowhere"),))])
+    retyped = Graph.of([a.evolve(op="Const"), b])
+    shrunk = Graph.of([b])
+    for after in (grown, retyped, shrunk):
+        assert list(problems(after, count, since=before)) == list(problems(after, count))
+        assert list(problems(after, count, since=before))
