@@ -30,11 +30,19 @@ from graphrev.recomputation.stateless import add_seed, replace_by_twin, twin_nod
 
 def apply_recompute(plan: RecomputePlan, editor: GraphEditor) -> None:
     """Makes the edits of ``plan``."""
-    for region in sorted(plan.regions, key=lambda region: -region.rank):
+    seeds: dict[str, TensorRef] = {}
+    regions = sorted(plan.regions, key=lambda region: -region.rank)
+    for region in regions:
         if region.deferral is None:
-            _Writer(region, editor).write()
+            _Writer(region, editor, seeds).write()
         else:
             _defer(region, region.deferral, editor)
+    for region in regions:
+        with editor.because(region.name, "draw from the saved seed"):
+            for replay in region.replays:
+                seed = seeds.pop(replay.node, None)
+                if seed is not None:
+                    replace_by_twin(replay.node, replay.twin, seed, editor)
 
 
 def _defer(region: RegionPlan, deferral: Deferral, editor: GraphEditor) -> None:
@@ -68,23 +76,31 @@ def _defer(region: RegionPlan, deferral: Deferral, editor: GraphEditor) -> None:
 
 
 class _Writer:
-    """Writes one region; remembers its gates and copies."""
+    """Writes one region for one backward pass; remembers its gates and copies.
 
-    def __init__(self, region: RegionPlan, editor: GraphEditor) -> None:
+    Args:
+        seeds: the seeds of random ops that are drawn again; those of this region are added, unless
+            another pass did.
+    """
+
+    def __init__(
+        self, region: RegionPlan, editor: GraphEditor, seeds: dict[str, TensorRef]
+    ) -> None:
         self._region = region
         self._editor = editor
         self._scope = f"{region.scope}/{region.name}/recompute"
         self._gates: dict[TensorRef, TensorRef] = {}
         self._copies: dict[str, str] = {}
         self._twins = {replay.node: replay.twin for replay in region.replays}
-        self._seeds: dict[str, TensorRef] = {}
+        self._seeds = seeds
 
     def write(self) -> None:
         """Adds gates and copies and re-points the backward readers."""
         region, editor = self._region, self._editor
         with editor.because(region.name, "save the seed instead of the random tensor"):
             for replay in region.replays:
-                self._seeds[replay.node] = add_seed(replay.node, editor)
+                if replay.node not in self._seeds:
+                    self._seeds[replay.node] = add_seed(replay.node, editor)
         with editor.because(region.name, "recompute the region from what enters it"):
             for gate in region.gates:
                 self._gates[gate.tensor] = self._gate(gate, gate.tensor)
@@ -97,9 +113,6 @@ class _Writer:
         with editor.because(region.name, "update after the recomputation has read the old value"):
             for guard in region.guards:
                 editor.add_controls(guard.mutator, (self._copies[name] for name in guard.clones))
-        with editor.because(region.name, "draw from the saved seed"):
-            for replay in region.replays:
-                replace_by_twin(replay.node, replay.twin, self._seeds[replay.node], editor)
 
     def _gate(self, gate: Gate, value: TensorRef) -> TensorRef:
         """An identity of ``value`` that waits for the triggers."""
@@ -115,7 +128,7 @@ class _Writer:
 
     def _copy(self, name: str) -> str:
         node = without_marks(self._editor[name])
-        if name in self._seeds:
+        if name in self._twins:
             seed = self._gate(Gate(TensorRef(name), DType.INT32, node.device), self._seeds[name])
             node = twin_node(node, self._twins[name], seed)
         attrs = {**node.attrs, **self._attrs({CLONE_ATTR: name.encode()})}

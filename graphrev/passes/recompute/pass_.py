@@ -12,11 +12,12 @@ from graphrev.analysis.shapes import infer_shapes
 from graphrev.editor import GraphEditor
 from graphrev.ir import Graph, TensorRef
 from graphrev.passes.recompute.apply import apply_recompute
+from graphrev.passes.recompute.backward_passes import BackwardPass, Readers
 from graphrev.passes.recompute.deferred import Deferrer, by_differentiation
 from graphrev.passes.recompute.ordering import without_cycles, without_joint_cycles
 from graphrev.passes.recompute.plan import RecomputePlan, RegionPlan
 from graphrev.passes.recompute.planner import Planner
-from graphrev.passes.recompute.readers import Readers, backward_readers
+from graphrev.passes.recompute.readers import backward_readers
 from graphrev.passes.recompute.regions import Region, marked_regions
 from graphrev.passes.recompute.triggers import with_triggers
 from graphrev.pipeline import Code, Pass, Rejection
@@ -61,13 +62,14 @@ class Recompute(Pass[RecomputePlan]):
         if self.forward == "defer":
             now, later = by_differentiation(facts, regions)
         readers = backward_readers(facts, now, fetched)
-        plans, incoming, refused = _plans(planner, zip(now, readers))
-        plans, unheld = with_triggers(facts, plans, incoming)
-        plans, cyclic = without_cycles(facts, plans)
+        plans, passes, refused = _plans(planner, zip(now, readers))
+        planned, unheld = with_triggers(facts, plans, passes)
+        planned, cyclic = without_cycles(facts, planned)
+        planned = _whole(plans, planned)
         deferred, left = _deferred(planner, later)
         notes = _fetched(regions, fetched)
         rejections = (*notes, *refused, *unheld, *cyclic, *left)
-        return RecomputePlan(rejections, (*plans, *deferred))
+        return RecomputePlan(rejections, (*planned, *deferred))
 
     def apply(self, plan: RecomputePlan, editor: GraphEditor) -> None:
         """Adds the recomputation of every planned region and re-points its backward readers."""
@@ -93,19 +95,27 @@ class Recompute(Pass[RecomputePlan]):
 
 def _plans(
     planner: Planner, work: Iterable[tuple[Region, Readers]]
-) -> tuple[list[RegionPlan], list[tuple[str, ...]], list[Rejection]]:
-    """Plans without triggers, the nodes that deliver the gradient of each, and the refusals."""
+) -> tuple[list[RegionPlan], list[BackwardPass], list[Rejection]]:
+    """Plans without triggers, the backward pass that each is for, and the refusals."""
     plans: list[RegionPlan] = []
-    incoming: list[tuple[str, ...]] = []
+    passes: list[BackwardPass] = []
     refused: list[Rejection] = []
     for region, readers in work:
-        outcome = planner.plan(region, readers)
+        outcome = planner.plans(region, readers)
         if isinstance(outcome, Rejection):
             refused.append(outcome)
         else:
-            plans.append(outcome)
-            incoming.append(readers.incoming)
-    return plans, incoming, refused
+            plans.extend(outcome)
+            passes.extend(readers.passes)
+    return plans, passes, refused
+
+
+def _whole(plans: Iterable[RegionPlan], kept: Iterable[RegionPlan]) -> list[RegionPlan]:
+    """Those of ``kept`` whose region is recomputed in all its passes: one would keep it anyway."""
+    kept = list(kept)
+    names = {plan.name for plan in kept}
+    broken = {plan.rank for plan in plans if plan.name not in names}
+    return [plan for plan in kept if plan.rank not in broken]
 
 
 def _deferred(

@@ -1,9 +1,9 @@
-"""Turns a region with its backward readers into a plan, or into the reason against one."""
+"""Turns a region with its backward readers into plans, or into the reason against them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphrev.analysis import ops
@@ -11,8 +11,8 @@ from graphrev.analysis.frames import Context
 from graphrev.analysis.shapes import Shapes
 from graphrev.ir import Node, TensorRef
 from graphrev.ir.marks import is_opted_out
+from graphrev.passes.recompute.backward_passes import Readers, Use
 from graphrev.passes.recompute.plan import Gate, Guard, Redirect, RegionPlan, Replay
-from graphrev.passes.recompute.readers import Readers, Use
 from graphrev.passes.recompute.regions import Region
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.facts import Facts
@@ -38,36 +38,80 @@ class Planner:
     replayed: frozenset[str]
     replay_random: bool
 
-    def plan(self, region: Region, readers: Readers) -> RegionPlan | Rejection:
-        """How ``region`` is computed again, without its triggers."""
+    def plans(self, region: Region, readers: Readers) -> Sequence[RegionPlan] | Rejection:
+        """How ``region`` is computed again, once per backward pass; without the triggers.
+
+        A region that one of its passes cannot be planned for is left alone: that pass would keep
+        what the others free.
+        """
         if not self.facts.recomputed.isdisjoint(region.nodes):
             reason = f"Region '{region.name}' is recomputed already."
             return Rejection(Code.ALREADY_REWRITTEN, reason, region.nodes[:4])
-        framed = self.framed(region, (use.reader for use in readers.uses))
+        uses = [use for backward in readers.passes for use in backward.uses]
+        framed = self.framed(region, (use.reader for use in uses))
         if framed is not None:
             return framed
-        clones = self.closure(region, {use.tensor.node for use in readers.uses})
-        if not clones:
+        if not uses:
             reason = f"Region '{region.name}': no backward pass reads a value of it."
             return Rejection(Code.NO_BACKWARD_READERS, reason, region.members[:4])
-        objection = next(self.objections(region, clones, readers.uses), None)
+        plans: list[RegionPlan] = []
+        counted: set[TensorRef] = set()
+        for number, backward in enumerate(readers.passes):
+            outcome = self._plan(region, readers, number, counted)
+            if isinstance(outcome, Rejection):
+                return outcome
+            plans.append(outcome)
+            counted.update(use.tensor for use in backward.uses)
+        return plans
+
+    def _plan(
+        self, region: Region, readers: Readers, number: int, counted: Collection[TensorRef]
+    ) -> RegionPlan | Rejection:
+        """The plan for one backward pass; others count the bytes of ``counted`` as freed."""
+        uses = readers.passes[number].uses
+        clones = self.closure(region, {use.tensor.node for use in uses})
+        objection = next(self.objections(region, clones, uses), None)
         if objection is not None:
             return objection
         gates = self._gates(region, clones)
         if isinstance(gates, Rejection):
             return gates
+        guards = tuple(self._guards(region, clones))
+        foreign = self._foreign(region, readers, number, guards)
+        if foreign is not None:
+            return foreign
         return RegionPlan(
-            name=region.name,
-            scope=common_scope(use.reader for use in readers.uses),
+            name=f"{region.name}_pass{number}" if number else region.name,
+            scope=common_scope(use.reader for use in uses),
             rank=self.facts.position(region.nodes[-1]),
             clones=clones,
             gates=gates,
             triggers=(),
-            redirects=_redirects(readers.uses),
-            guards=tuple(self._guards(region, clones)),
+            redirects=_redirects(uses),
+            guards=guards,
             replays=tuple(self.replays(clones)),
-            freed_bytes=self._bytes(dict.fromkeys(use.tensor for use in readers.uses)),
+            freed_bytes=self._bytes(
+                dict.fromkeys(use.tensor for use in uses if use.tensor not in counted)
+            ),
         )
+
+    def _foreign(
+        self, region: Region, readers: Readers, number: int, guards: Iterable[Guard]
+    ) -> Rejection | None:
+        """The objection to an update that would have to wait for a pass it has no part in.
+
+        The copies of a pass read reference variables late. An update that belongs to the pass can
+        wait for them; one that belongs to another pass cannot, or running that one would run this
+        one.
+        """
+        for guard in guards:
+            if not readers.belongs(self.facts, number, guard.mutator):
+                reason = (
+                    f"'{guard.mutator}' updates a variable that region '{region.name}' would read "
+                    "again, and belongs to another backward pass."
+                )
+                return Rejection(Code.VARIABLE_CHANGES, reason, (guard.mutator, *guard.clones[:1]))
+        return None
 
     def framed(self, region: Region, readers: Iterable[str] = ()) -> Rejection | None:
         """The objection to a region, or readers of it, that lie in a loop or a branch."""

@@ -12,18 +12,19 @@ Structure decides, never names. Among the outside readers of a region:
 A tensor with a forward reader leaves the region. It is kept where another region starts from it.
 Otherwise those of its readers are backward that depend on the gradient that comes in, or are the
 gradient of the very op that computed it; a reader that the incoming gradient depends on stays with
-the value of the forward pass, for waiting for it would be a cycle. All this is computed for many
-regions at once by bit labels, so the cost is linear in the graph.
+the value of the forward pass, for waiting for it would be a cycle. Which of several backward passes
+a reader belongs to is for :mod:`graphrev.passes.recompute.backward_passes` to say. All this is
+computed for many regions at once by bit labels, so the cost is linear in the graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from graphrev.analysis.order import descendant_labels
 from graphrev.ir import TensorRef
 from graphrev.ir.deferred import BLOCK_ATTR
+from graphrev.passes.recompute.backward_passes import Draft, Readers, Use, split
 from graphrev.passes.recompute.regions import Region, scope_of
 from graphrev.recomputation.facts import METADATA_OPS, Facts
 
@@ -49,22 +50,6 @@ _READS_ITS_OUTPUT = {
 """Gradient ops that read the output of the op they differentiate, and at which input."""
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """``reader`` reads ``tensor``, a value of the region."""
-
-    tensor: TensorRef
-    reader: str
-
-
-@dataclass(frozen=True, slots=True)
-class Readers:
-    """The backward readers of a region, and where its incoming gradient comes from."""
-
-    uses: tuple[Use, ...]
-    incoming: tuple[str, ...]
-
-
 def backward_readers(
     facts: Facts, regions: Sequence[Region], fetched: frozenset[TensorRef]
 ) -> list[Readers]:
@@ -76,26 +61,22 @@ def backward_readers(
     return found
 
 
-def _batch(
-    facts: Facts, regions: Sequence[Region], kept: frozenset[TensorRef]
-) -> Iterator[Readers]:
+def _batch(facts: Facts, regions: Sequence[Region], kept: frozenset[TensorRef]) -> list[Readers]:
     ids = facts.index.ids
     uses = [list(_uses(facts, region)) for region in regions]
     seeds = [[ids[use.reader] for use in listed] for listed in uses]
     after = descendant_labels(facts.index, seeds, control=True)
-    drafts = [_Draft.of(facts, listed, kept, after, 1 << bit) for bit, listed in enumerate(uses)]
-    tops = [[ids[use.reader] for use in draft.inner] for draft in drafts]
-    below = descendant_labels(facts.index, tops, control=True)
-    incoming = [
-        _incoming(facts, region, draft, after, below, 1 << bit)
-        for bit, (region, draft) in enumerate(zip(regions, drafts))
-    ]
-    arrivals = [[ids[name] for name in names] for names in incoming]
-    arrived = descendant_labels(facts.index, arrivals, control=True)
-    for bit, (region, draft, names) in enumerate(zip(regions, drafts, incoming)):
-        late = (use for use in draft.leaving if arrived[ids[use.reader]] >> bit & 1)
-        chosen = dict.fromkeys((*draft.inner, *late))
-        yield Readers(tuple(chosen), names or region.nodes[-1:])
+    forward = [frozenset[str]()] * len(regions)
+    while True:
+        drafts = [
+            _draft(facts, region, listed, kept, skipped, after, 1 << bit)
+            for bit, (region, listed, skipped) in enumerate(zip(regions, uses, forward))
+        ]
+        found = split(facts, drafts)
+        skips = [_late_skips_of_a_pass(facts, readers) for readers in found]
+        if not any(skips):
+            return found
+        forward = [before | late for before, late in zip(forward, skips)]
 
 
 def _uses(facts: Facts, region: Region) -> Iterator[Use]:
@@ -110,24 +91,23 @@ def _uses(facts: Facts, region: Region) -> Iterator[Use]:
             yield from (Use(ref, reader) for ref in refs if ref.node == name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """Uses that are backward for certain, and those of values that leave the region."""
-
-    inner: tuple[Use, ...]
-    leaving: tuple[Use, ...]
-
-    @classmethod
-    def of(
-        cls, facts: Facts, uses: list[Use], kept: frozenset[TensorRef], after: list[int], bit: int
-    ) -> _Draft:
-        names = {use.reader for use in uses}
-        later = {name for name in names if _may_be_backward(facts, name, after, bit)}
-        later = _without_late_skips(facts, later)
-        leaving = {use.tensor for use in uses if use.reader not in later}
-        backward = [use for use in uses if use.reader in later and use.tensor not in kept]
-        inner = [u for u in backward if u.tensor not in leaving or _is_own_gradient(facts, u)]
-        return cls(tuple(inner), tuple(use for use in backward if use.tensor in leaving))
+def _draft(
+    facts: Facts,
+    region: Region,
+    uses: list[Use],
+    kept: frozenset[TensorRef],
+    forward: frozenset[str],
+    after: list[int],
+    bit: int,
+) -> Draft:
+    names = {use.reader for use in uses} - forward
+    later = {name for name in names if _may_be_backward(facts, name, after, bit)}
+    later = _without_late_skips(facts, later)
+    leaving = {use.tensor for use in uses if use.reader not in later}
+    backward = [use for use in uses if use.reader in later and use.tensor not in kept]
+    inner = [u for u in backward if u.tensor not in leaving or _is_own_gradient(facts, u)]
+    late = (use for use in backward if use.tensor in leaving)
+    return Draft(region, tuple(inner), tuple(late), after, bit)
 
 
 def _may_be_backward(facts: Facts, name: str, after: list[int], bit: int) -> bool:
@@ -150,14 +130,29 @@ def _without_late_skips(facts: Facts, names: set[str]) -> set[str]:
     return left
 
 
+def _late_skips_of_a_pass(facts: Facts, readers: Readers) -> frozenset[str]:
+    """Readers that all others of their pass depend on: another pass need not."""
+    if len(readers.passes) < 2:
+        return frozenset()
+    found: set[str] = set()
+    for backward in readers.passes:
+        names = {use.reader for use in backward.uses}
+        found |= names - _without_late_skips(facts, names)
+    return frozenset(found)
+
+
 def _all_depend_on(facts: Facts, first: str, names: Iterable[str]) -> bool:
-    """Whether every other name depends on ``first``; walks only as far as the last of them."""
+    """Whether every other name depends by data on ``first``; walks as far as the last of them.
+
+    Control edges do not count: ``tf.gradients`` lets the gradient that is passed on wait for that
+    of the weights.
+    """
     missing = set(names) - {first}
     last = max(facts.position(name) for name in missing)
     seen, pending, graph = {first}, [first], facts.graph
     while pending and missing:
         name = pending.pop()
-        for reader in (*graph.readers.get(name, ()), *graph.control_readers.get(name, ())):
+        for reader in graph.readers.get(name, ()):
             if reader not in seen and facts.position(reader) <= last:
                 seen.add(reader)
                 missing.discard(reader)
@@ -171,20 +166,3 @@ def _is_own_gradient(facts: Facts, use: Use) -> bool:
     op, slot = _READS_ITS_OUTPUT.get(reader.op, ("", 0))
     producer = facts.graph[use.tensor.node].op
     return producer == op and slot < len(reader.inputs) and reader.inputs[slot] == use.tensor
-
-
-def _incoming(
-    facts: Facts, region: Region, draft: _Draft, after: list[int], below: list[int], bit: int
-) -> tuple[str, ...]:
-    """The nodes that deliver the gradient the region's backward pass starts from."""
-    own, index = set(region.nodes), facts.index
-    found: dict[str, None] = {}
-    for use in draft.inner:
-        node_id = index.ids[use.reader]
-        for source in (*index.data_inputs[node_id], *index.control_inputs[node_id]):
-            name = index.names[source]
-            if name in own or below[source] & bit or facts.graph[name].op in METADATA_OPS:
-                continue
-            if after[source] & bit or name in facts.gradient_side:
-                found[name] = None
-    return tuple(found)

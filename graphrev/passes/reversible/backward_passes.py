@@ -21,6 +21,7 @@ from graphrev.ir import Graph, TensorRef
 from graphrev.passes.reversible.halves import Chain
 from graphrev.passes.reversible.region import Region
 from graphrev.passes.reversible.surroundings import Surroundings
+from graphrev.recomputation import backward_passes as recomputation
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +129,9 @@ def split(
 
 def sources_after(around: Surroundings, after: After, names: Iterable[str]) -> frozenset[str]:
     """``names`` and what they depend on, as far as it comes after the chain."""
-    index = around.index
-    seen = {index.ids[name] for name in names}
-    pending = list(seen)
-    while pending:
-        number = pending.pop()
-        for source in (*index.data_inputs[number], *index.control_inputs[number]):
-            if source not in seen and after.holds(source, last_only=False):
-                seen.add(source)
-                pending.append(source)
-    return frozenset(index.names[number] for number in seen)
+    return recomputation.sources_after(
+        around.index, names, lambda number: after.holds(number, last_only=False)
+    )
 
 
 def top_readers(uses: Iterable[Use]) -> tuple[str, ...]:
@@ -216,13 +210,7 @@ def _passes(
 ) -> Iterable[BackwardPass]:
     """The uses of a chain by pass: two starts that a reader depends on belong together."""
     labels = {use.reader: _whole_label(around, number, use.reader, rounds) for use in uses}
-    masks: list[int] = []
-    for label in labels.values():
-        apart = [mask for mask in masks if not mask & label]
-        for mask in masks:
-            label |= mask if mask & label else 0
-        masks = [*apart, label]
-    for mask in sorted(masks, key=lambda m: m & -m):
+    for mask in recomputation.united(labels.values()):
         own = tuple(use for use in uses if labels[use.reader] & mask)
         found = dict.fromkeys(n for top in top_readers(own) for n in starts.get((number, top), ()))
         delivered = tuple(name for name in found if name != last) or (last,)
