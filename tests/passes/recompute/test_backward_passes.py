@@ -299,3 +299,27 @@ def test_parts_of_a_region_that_share_no_reader_get_copies_each(steps: Any) -> N
     for region, other in zip(plan.regions, ("right/", "left/")):
         assert not any(name.startswith(other) for name in region.clones)
     assert_trains_the_same(graph, outcome.after, steps)
+
+
+@pytest.mark.parametrize("steps", [(("train1", ("x:0",)),), (SECOND,)])
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_gradient_penalty_leaves_the_inner_gradient_by_itself(steps: Any, alone: bool) -> None:
+    with tf.Graph().as_default() as live:
+        tf.set_random_seed(5)
+        x = z = stem()
+        for number in range(3):
+            with tf.variable_scope(f"region{number}"), recompute_scope("part"):
+                x = residual(residual(x, "a"), "b")
+        critic = tf.reduce_mean(tf.square(x))
+        (slope,) = tf.gradients(critic, [z], name="inner")
+        labels = tf.placeholder(tf.float32, (4, 8), "t2")
+        penalty = tf.reduce_mean(tf.square(slope - labels))
+        optimizer = tf.train.GradientDescentOptimizer(0.1)
+        optimizer.minimize(penalty if alone else penalty + critic, name="train2")
+        weight = next(v for v in tf.trainable_variables() if v.name == "stem/w:0")
+        change = tf.matmul(slope, slope, transpose_a=True)
+        optimizer.apply_gradients([(change, weight)], name="train1")
+        graph = snapshot(live)
+    outcome, plan = rewrite(graph)
+    assert names(plan) == {"part", "part_1", "part_2"}
+    assert_trains_the_same(graph, outcome.after, steps)
