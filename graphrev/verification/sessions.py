@@ -64,6 +64,8 @@ class Runner:
         definition = self._tf.GraphDef.FromString(encode_graph(seeded(graph)))
         for node in definition.node:
             node.device = ""
+            # A remark that export leaves; where TensorFlow 1 knew less, TensorFlow 2 disagrees.
+            node.attr.pop("_output_shapes", None)
         with self._graph.as_default():
             try:
                 tf.import_graph_def(definition, name="")
