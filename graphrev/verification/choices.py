@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphrev.analysis import ops
+from graphrev.analysis.frames import control_contexts
 from graphrev.analysis.order import descendant_labels
 from graphrev.analysis.shapes import Shapes
 from graphrev.errors import UsageError, VerificationError, printable
@@ -50,7 +51,11 @@ def choose_fetches(
         ops_only = tuple(ref.node for ref in asked if ops.output_count(before[ref.node]) == 0)
         return Fetches(tensors, _gradients(before, after, ops_only), ops_only, ops_only)
     applied, applied_after = _applied(before, after), _applied(after, before)
-    outputs, gradients = _losses(before, after), _gradients(before, after, applied)
+    # What lies in a branch has no value where the branch is not taken, and in a loop it has many.
+    inside = control_contexts(before)
+    outputs = tuple(ref for ref in _losses(before, after) if ref.node not in inside)
+    found = dict.fromkeys(_outside(before, ref) for ref in _gradients(before, after, applied))
+    gradients = tuple(ref for ref in found if ref.node not in inside and ref.node in after)
     wanted = tuple(name for name in targets if name in before)
     if wanted and all(name in after for name in wanted):
         return Fetches(outputs, gradients, wanted, wanted)
@@ -105,6 +110,13 @@ def _gradients(before: Graph, after: Graph, applied: Iterable[str]) -> tuple[Ten
                 if ref.node in after and not _is_state(before, ref):
                     found[ref] = None
     return tuple(found)
+
+
+def _outside(graph: Graph, ref: TensorRef) -> TensorRef:
+    """What enters the branch that a Switch leads into."""
+    while graph[ref.node].op == "Switch":
+        ref = graph[ref.node].inputs[0]
+    return ref
 
 
 def _is_state(graph: Graph, ref: TensorRef) -> bool:

@@ -154,15 +154,25 @@ class Runner:
         try:
             return self._session.run(fetched, dict(feeds)) if fetched else []
         except (self._tf.errors.OpError, ValueError, TypeError) as error:
-            message = getattr(error, "message", str(error)).strip().splitlines()
+            said = _without_headings(getattr(error, "message", str(error)))
             raise VerificationError(
-                f"The {self._which} graph cannot be run: {printable(message[0], 300)} "
+                f"The {self._which} graph cannot be run: {printable(said, 300)} "
                 "Give fitting feeds with --feed NAME=SHAPE, variables with --checkpoint PREFIX, or "
                 "other fetches with --fetch NAME."
             ) from None
 
     def _tensor(self, ref: TensorRef) -> Any:
         return self._graph.get_operation_by_name(ref.node).outputs[ref.index]
+
+
+_HEADINGS = ("Graph execution error", "Detected at node", "Node: ")
+
+
+def _without_headings(message: str) -> str:
+    """The first line of TensorFlow's message that says what happened."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_HEADINGS)]
+    return next(iter((*telling, *lines)), "no reason given")
 
 
 def _initializers(graph: Graph, variables: Mapping[str, Node]) -> dict[str, TensorRef]:

@@ -264,3 +264,23 @@ def test_recorded_shapes_that_tensorflow_disagrees_with_do_not_matter() -> None:
         for node in graph.nodes.values()
     )
     assert verify(after, after).ok
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_branch_that_is_not_taken_is_not_fetched(taken: bool) -> None:
+    with tf.Graph().as_default() as live:
+        x = tf.placeholder_with_default(tf.ones([4, 8]), [4, 8], "x")
+        wanted = tf.placeholder_with_default(taken, [], "wanted")
+        control_flow_v2 = tf.control_flow_v2_enabled()
+        tf.disable_control_flow_v2()
+        y = dense(x, "layer")
+        y = tf.cond(wanted, lambda: (tf.tanh(y), tf.square(y))[0], lambda: tf.sin(y))
+        if control_flow_v2:
+            tf.enable_control_flow_v2()
+        tf.train.GradientDescentOptimizer(0.1).minimize(
+            tf.reduce_mean(y, name="loss"), name="train"
+        )
+        graph = snapshot(live)
+    outcome = verify(graph, graph, feeds={"wanted:0": np.asarray(taken)})
+    assert outcome.ok, outcome.to_text()
+    assert {item.kind for item in outcome.comparisons} == {"output", "gradient", "variable"}
