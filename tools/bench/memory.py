@@ -75,8 +75,8 @@ def run_child(python: str, job: dict[str, Any]) -> dict[str, Any]:
 
 def measure(
     layers: int, processes: int, say: Say, options: dict[str, Any] | None = None
-) -> list[Row]:
-    """All arms at one depth; a block has two layers.
+) -> Iterator[Row]:
+    """All arms at one depth, each as soon as it is measured; a block has two layers.
 
     Args:
         options: ``grappler`` and ``inter_op`` for every child.
@@ -84,10 +84,9 @@ def measure(
     oracle, why = find_oracle()
     with tempfile.TemporaryDirectory() as folder:
         bench = _Depth(layers, processes, Path(folder), say, options or {})
-        rows = [bench.row(arm) for arm in arms(oracle)]
+        yield from (bench.row(arm) for arm in arms(oracle))
     if oracle is None:
-        rows.append(Row("contrib rev_block", "1.15.5", layers, (0, 0), 0, 0, 0, None, why))
-    return rows
+        yield Row("contrib rev_block", "1.15.5", layers, (0, 0), 0, 0, 0, None, why)
 
 
 class _Depth:
