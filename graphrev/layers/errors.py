@@ -1,4 +1,11 @@
-"""What the layer calls raise: upstream's types, and graphrev's base class."""
+"""What the layer calls raise: upstream's types, and graphrev's base class.
+
+``__init__`` is spelled out because of AutoGraph, which runs a layer's ``call`` in graph mode and
+raises its errors anew with the user's source lines: it keeps the type only of classes whose
+``__init__`` is ``Exception``'s own (autograph/pyct/error_utils.py), and a class that is a
+``ValueError`` as well would find that one's. Without this line such an error arrives as a bare
+``StagingError``.
+"""
 
 from __future__ import annotations
 

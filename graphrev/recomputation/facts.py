@@ -4,33 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import TypeVar
 
 from graphrev.analysis import ops
 from graphrev.analysis.order import GraphIndex, descendant_labels, index_of
 from graphrev.ir import Graph
 from graphrev.ir.deferred import CLONE_ATTR
 
+FactsT = TypeVar("FactsT", bound="Facts")
+
 METADATA_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 """Ops that read a tensor's shape and not its value: they run early and keep nothing alive."""
-
-
-class Placed(Protocol):
-    """A graph whose nodes have places in a topological order, and its gradient side."""
-
-    @property
-    def graph(self) -> Graph:
-        """The graph under analysis."""
-        ...
-
-    @cached_property
-    def gradient_side(self) -> frozenset[str]:
-        """Nodes that are, or depend on, an op that only gradient code creates."""
-        ...
-
-    def position(self, name: str) -> int:
-        """Place of a node in the topological order."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +25,7 @@ class Facts:
     index: GraphIndex
 
     @classmethod
-    def of(cls, graph: Graph) -> Facts:
+    def of(cls: type[FactsT], graph: Graph) -> FactsT:
         """The facts of ``graph``, which must be verified."""
         return cls(graph, index_of(graph))
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 
 from graphrev.analysis import ops
 from graphrev.ir import TensorRef
-from graphrev.recomputation.facts import Placed
+from graphrev.recomputation.facts import Facts
 
 _SWITCHES = frozenset({"Switch", "RefSwitch"})
 """Both outputs share the buffer of input 0."""
@@ -24,7 +24,7 @@ _SWITCHES = frozenset({"Switch", "RefSwitch"})
 _REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
 
 
-def buffer_owner(around: Placed, tensor: TensorRef) -> str | None:
+def buffer_owner(around: Facts, tensor: TensorRef) -> str | None:
     """The reference variable whose buffer ``tensor`` shares, if any."""
     node = around.graph[tensor.node]
     while ops.is_aliasing(node.op) and node.inputs:
@@ -35,7 +35,7 @@ def buffer_owner(around: Placed, tensor: TensorRef) -> str | None:
     return node.name if node.op in _REFERENCE_VARIABLES else None
 
 
-def later_updates(around: Placed, variable: str, last: str) -> Iterator[str]:
+def later_updates(around: Facts, variable: str, last: str) -> Iterator[str]:
     """Ops that write ``variable`` in place and can only run in a step's backward pass.
 
     Args:
@@ -52,7 +52,7 @@ def later_updates(around: Placed, variable: str, last: str) -> Iterator[str]:
             yield reader
 
 
-def _reference_readers(around: Placed, variable: str) -> Iterable[str]:
+def _reference_readers(around: Facts, variable: str) -> Iterable[str]:
     """Readers of the variable, through ops that hand its reference on."""
     seen: dict[str, None] = {}
     pending = [variable]
@@ -65,7 +65,7 @@ def _reference_readers(around: Placed, variable: str) -> Iterable[str]:
     return seen
 
 
-def _refers_to(around: Placed, ref: TensorRef, variable: str) -> bool:
+def _refers_to(around: Facts, ref: TensorRef, variable: str) -> bool:
     while ref.node != variable:
         node = around.graph[ref.node]
         if ref.index != 0 or not ops.mutates_ref_input(node.op):
@@ -74,7 +74,7 @@ def _refers_to(around: Placed, ref: TensorRef, variable: str) -> bool:
     return True
 
 
-def _is_driven(around: Placed, name: str) -> bool:
+def _is_driven(around: Facts, name: str) -> bool:
     """Whether an update depends on more than constants and its own variable: on a gradient."""
     node = around.graph[name]
     return ops.is_optimizer_apply(node.op) or name in around.gradient_side

@@ -12,18 +12,19 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from graphrev.editor import GraphEditor
-from graphrev.ir import AttrValue, DType, Node, Shape, TensorRef, TensorValue
+from graphrev.io.constants import splat, vector
+from graphrev.ir import AttrValue, DType, Node, TensorRef, TensorValue
+from graphrev.ir.marks import REPLACES_ATTR
 
-REPLACES_ATTR = "_graphrev_replaces"
 _LARGEST = 2**31 - 1
 
 
 def add_seed(name: str, editor: GraphEditor) -> TensorRef:
     """Adds an op that draws a seed of two int32 a step for the random op ``name``."""
     node = editor[name]
-    shape = _constant(f"{name}/seed/shape", (2,), (1,), node, editor)
-    low = _constant(f"{name}/seed/minval", (0,), (), node, editor)
-    high = _constant(f"{name}/seed/maxval", (_LARGEST,), (), node, editor)
+    shape = _constant(f"{name}/seed/shape", vector(DType.INT32, (2,)), node, editor)
+    low = _constant(f"{name}/seed/minval", splat(DType.INT32, 0), node, editor)
+    high = _constant(f"{name}/seed/maxval", splat(DType.INT32, _LARGEST), node, editor)
     attrs: dict[str, AttrValue] = {"T": DType.INT32, "Tout": DType.INT32}
     attrs.update({key: node.attrs[key] for key in ("seed", "seed2") if key in node.attrs})
     seed = Node(
@@ -49,7 +50,7 @@ def replace_by_twin(name: str, twin: str, seed: TensorRef, editor: GraphEditor) 
     added = twin_node(editor[name], twin, seed).evolve(
         name=editor.unique_name(f"{name}/stateless"), extra=b""
     )
-    added = added.with_attr(REPLACES_ATTR, name.encode())
+    added = added.with_attr(REPLACES_ATTR, str(TensorRef(name)).encode())
     readers = tuple(editor.readers(name))
     drawn = TensorRef(editor.add(added, origin=name))
     editor.redirect(TensorRef(name), drawn, readers)
@@ -63,10 +64,7 @@ def twin_node(node: Node, twin: str, seed: TensorRef) -> Node:
     return node.evolve(op=twin, inputs=(node.inputs[0], seed), attrs=MappingProxyType(attrs))
 
 
-def _constant(
-    name: str, values: tuple[int, ...], dims: tuple[int, ...], near: Node, editor: GraphEditor
-) -> TensorRef:
-    value = TensorValue(DType.INT32, Shape(dims), _int32_proto(values, dims))
+def _constant(name: str, value: TensorValue, near: Node, editor: GraphEditor) -> TensorRef:
     node = Node(
         name=editor.unique_name(name),
         op="Const",
@@ -74,11 +72,3 @@ def _constant(
         attrs=MappingProxyType({"dtype": DType.INT32, "value": value}),
     )
     return TensorRef(editor.add(node))
-
-
-def _int32_proto(values: tuple[int, ...], dims: tuple[int, ...]) -> bytes:
-    """A TensorProto of int32 ``values`` (tensor.proto: dtype = 1, shape = 2, content = 4)."""
-    shape = b"".join(b"\x12\x02\x08" + bytes([dim]) for dim in dims)
-    content = b"".join(value.to_bytes(4, "little") for value in values)
-    head = bytes([0x08, DType.INT32, 0x12, len(shape)])
-    return head + shape + bytes([0x22, len(content)]) + content

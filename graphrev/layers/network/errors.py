@@ -1,44 +1,36 @@
-"""What Network, Sequential and their checkpoints raise: upstream's types, graphrev's base class.
-
-``__init__`` is spelled out because of AutoGraph, which runs ``call`` in graph mode and raises its
-errors anew with the user's source lines: it keeps the type only of classes whose ``__init__`` is
-``Exception``'s own (autograph/pyct/error_utils.py), and a class that is a ``ValueError`` as well
-would find that one's. Without this line such an error arrives as a bare ``StagingError``.
-"""
+"""What Network, Sequential and their checkpoints raise: upstream's types, graphrev's base class."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from graphrev.errors import UsageError
+from graphrev.layers.errors import (
+    LayerNotImplementedError,
+    LayerRuntimeError,
+    LayerTypeError,
+    LayerValueError,
+)
 
 
-class NetworkValueError(UsageError, ValueError):
+class NetworkValueError(LayerValueError):
     """A name, an index or a checkpoint mapping cannot be used as asked."""
 
-    __init__ = Exception.__init__
 
-
-class NetworkTypeError(UsageError, TypeError):
+class NetworkTypeError(LayerTypeError):
     """Something that is not a ``tf.layers`` layer was given where one is needed."""
 
-    __init__ = Exception.__init__
 
-
-class NetworkStateError(UsageError, RuntimeError):
+class NetworkStateError(LayerRuntimeError):
     """A method that Networks do not offer, or one called too early."""
-
-    __init__ = Exception.__init__
 
 
 class NetworkAttributeError(UsageError, AttributeError):
     """An attribute was set to a value that Networks do not allow."""
 
 
-class NetworkNotImplementedError(UsageError, NotImplementedError):
+class NetworkNotImplementedError(LayerNotImplementedError):
     """Saving by object, which Networks have never had."""
-
-    __init__ = Exception.__init__
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from graphrev.errors import printable
 from graphrev.ir import DType, TensorRef
 from graphrev.pipeline import Plan
+from graphrev.recomputation.steps import Redirect, Replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,27 +21,11 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Redirect:
-    """``readers`` are to read the recomputed value of ``tensor``."""
-
-    tensor: TensorRef
-    readers: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Guard:
     """``mutator`` writes a reference variable in place: it must wait for ``clones``."""
 
     mutator: str
     clones: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """A random op that is replaced by its stateless twin, and its twin's op type."""
-
-    node: str
-    twin: str
 
 
 Typed = tuple[TensorRef, DType]

@@ -12,12 +12,13 @@ from graphrev.analysis.shapes import Shapes
 from graphrev.ir import Node, TensorRef
 from graphrev.ir.marks import is_opted_out
 from graphrev.passes.recompute.backward_passes import Readers, Use
-from graphrev.passes.recompute.plan import Gate, Guard, Redirect, RegionPlan, Replay
+from graphrev.passes.recompute.plan import Gate, Guard, RegionPlan
 from graphrev.passes.recompute.regions import Region
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.facts import Facts
 from graphrev.recomputation.guards import buffer_owner, later_updates
 from graphrev.recomputation.scopes import common_scope
+from graphrev.recomputation.steps import Redirect, Replay, redirects, replays
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,10 +149,7 @@ class Planner:
 
     def replays(self, clones: Iterable[str]) -> Iterator[Replay]:
         """The random ops among ``clones`` that are drawn again."""
-        for name in clones:
-            twin = ops.stateless_twin(self.facts.graph[name].op)
-            if name in self.replayed and twin is not None:
-                yield Replay(name, twin)
+        return replays(self.facts.graph, (name for name in clones if name in self.replayed))
 
     def _guards(self, region: Region, clones: Iterable[str]) -> Iterator[Guard]:
         holders: dict[str, dict[str, None]] = defaultdict(dict)
@@ -208,7 +206,4 @@ class Planner:
 
 
 def _redirects(uses: Iterable[Use]) -> tuple[Redirect, ...]:
-    readers: dict[TensorRef, dict[str, None]] = defaultdict(dict)
-    for use in uses:
-        readers[use.tensor][use.reader] = None
-    return tuple(Redirect(tensor, tuple(names)) for tensor, names in readers.items())
+    return redirects((use.tensor, use.reader) for use in uses)

@@ -23,12 +23,13 @@ from graphrev.ir.deferred import (
 )
 from graphrev.passes.reversible.drift import worst_drift
 from graphrev.passes.reversible.halves import Chain, Half
-from graphrev.passes.reversible.plan import BlockPlan, DeferredHalf, HalfPlan, Replay
+from graphrev.passes.reversible.plan import BlockPlan, DeferredHalf, HalfPlan
 from graphrev.passes.reversible.region import Region
-from graphrev.passes.reversible.stateless import add_seed, add_twin
+from graphrev.passes.reversible.stateless import add_seed, add_twin, replayed_in
 from graphrev.passes.reversible.surroundings import Surroundings
 from graphrev.passes.reversible.uses import BATCH, Candidate, backward_readers
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.steps import Replay
 
 
 def undifferentiated(
@@ -57,12 +58,7 @@ def plan_deferred(
 ) -> BlockPlan | Rejection:
     """How a block gets its gradient, or what is not known that would have to be."""
     chain = item.chain
-    replays = tuple(
-        Replay(name, twin)
-        for region in item.regions
-        for name in region.nodes
-        if name in replayed and (twin := ops.stateless_twin(around.graph[name].op)) is not None
-    )
+    replays = replayed_in(around, item, replayed)
     deferred: list[DeferredHalf] = []
     for half, region in zip(chain.halves, item.regions):
         outcome = _half(around, half, region, half.p in saved, replays)

@@ -12,14 +12,7 @@ from graphrev.passes.reversible.halves import Half
 from graphrev.passes.reversible.loops.plan import LoopPlan
 from graphrev.pipeline import Plan
 from graphrev.recomputation.batch_norms import BatchNorm
-
-
-@dataclass(frozen=True, slots=True)
-class Redirect:
-    """``readers`` are to read the recomputed value of ``tensor``."""
-
-    tensor: TensorRef
-    readers: tuple[str, ...]
+from graphrev.recomputation.steps import Redirect, Replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +52,6 @@ class Guard:
     half: int
     mutator: str
     clones: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """A random op that is replaced by its stateless twin, and its twin's op type."""
-
-    node: str
-    twin: str
 
 
 @dataclass(frozen=True, slots=True)

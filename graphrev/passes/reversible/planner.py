@@ -13,19 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from graphrev.analysis import ops
 from graphrev.ir import DType, TensorRef
 from graphrev.passes.reversible.backward_passes import BackwardPass, sources_after
 from graphrev.passes.reversible.drift import worst_drift
 from graphrev.passes.reversible.halves import Chain
-from graphrev.passes.reversible.plan import BlockPlan, Guard, HalfPlan, Redirect, Replay
+from graphrev.passes.reversible.plan import BlockPlan, Guard, HalfPlan
 from graphrev.passes.reversible.region import Region
+from graphrev.passes.reversible.stateless import replayed_in
 from graphrev.passes.reversible.surroundings import Surroundings
 from graphrev.passes.reversible.uses import Candidate, Readers, Use
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.batch_norms import BatchNorm, batch_norm
 from graphrev.recomputation.guards import buffer_owner, later_updates
 from graphrev.recomputation.scopes import common_scope
+from graphrev.recomputation.steps import Redirect, redirects
 
 
 def plan_passes(
@@ -167,13 +168,7 @@ class Planner:
             halves=halves,
             saved=tuple(s for s in self.chain.streams if s in self.saved),
             guards=tuple(self._guards(clones)),
-            replays=tuple(
-                Replay(name, twin)
-                for region in self.item.regions
-                for name in region.nodes
-                if name in self.replayed
-                and (twin := ops.stateless_twin(self.around.graph[name].op)) is not None
-            ),
+            replays=replayed_in(self.around, self.item, self.replayed),
             drift=worst_drift(dtype, self.chain, self.saved),
             freed_bytes=self._bytes(
                 dict.fromkeys(use.tensor for use in uses if use.tensor not in self.counted)
@@ -283,7 +278,4 @@ def _by_stream(uses: Iterable[Use]) -> Mapping[TensorRef, list[Use]]:
 
 
 def _redirects(uses: Iterable[Use]) -> tuple[Redirect, ...]:
-    readers: dict[TensorRef, dict[str, None]] = defaultdict(dict)
-    for use in uses:
-        readers[use.tensor][use.reader] = None
-    return tuple(Redirect(tensor, tuple(names)) for tensor, names in readers.items())
+    return redirects((use.tensor, use.reader) for use in uses)

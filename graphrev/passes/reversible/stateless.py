@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from graphrev.editor import GraphEditor
 from graphrev.ir import TensorRef
-from graphrev.passes.reversible.plan import Replay
+from graphrev.passes.reversible.surroundings import Surroundings
+from graphrev.passes.reversible.uses import Candidate
 from graphrev.recomputation.stateless import add_seed, replace_by_twin, twin_node
+from graphrev.recomputation.steps import Replay, replays
 
-__all__ = ["add_seed", "add_twin", "twin_node"]
+__all__ = ["add_seed", "add_twin", "replayed_in", "twin_node"]
+
+
+def replayed_in(
+    around: Surroundings, item: Candidate, replayed: frozenset[str]
+) -> tuple[Replay, ...]:
+    """Those of the random ops ``replayed`` that lie in the regions of ``item``."""
+    inside = (name for region in item.regions for name in region.nodes if name in replayed)
+    return tuple(replays(around.graph, inside))
 
 
 def add_twin(replay: Replay, seed: TensorRef, editor: GraphEditor) -> None:
