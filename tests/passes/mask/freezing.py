@@ -38,16 +38,14 @@ def train(folder):
         start = tf.train.Saver()
         loss = tf.reduce_mean(tf.square(graph.get_tensor_by_name("y:0") - 1.0))
         optimizer = tf.train.AdamOptimizer(0.01)
-        with tf.control_dependencies(
-            [optimizer.minimize(loss, global_step=tf.train.get_global_step())]
-        ):
-            step = tf.group(*tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+        step = optimizer.minimize(loss, global_step=tf.train.get_global_step())
         session.run(tf.global_variables_initializer())
         start.restore(session, str(folder / "start"))
         first = session.run("y:0", BATCH)
         losses = []
         for _ in range(30):
             losses.append(float(session.run([loss, step], BATCH)[0]))
+            # In a run of its own: nothing says whether a step that runs both reads old masks or new.
             session.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
         tf.train.Saver().save(session, str(folder / "end"), write_meta_graph=False)
         convert = tf.graph_util.convert_variables_to_constants
