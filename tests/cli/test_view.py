@@ -25,7 +25,7 @@ from graphrev.cli import main
 from graphrev.cli.view_server import ViewServer
 from graphrev.diff.explorer import session_of_diff
 from tests.diff.graphs import compared, hostile_pair
-from tests.diff.webdriver import Browser, browser, chromium
+from tools.webdriver import Browser, browser, chromium
 
 _ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ import pytest
 from graphrev import api
 from graphrev.api import diff
 from tests.diff.graphs import hostile_pair
-from tests.diff.webdriver import Browser, browser, chromium
+from tools.webdriver import Browser, browser, chromium
 
 pytestmark = pytest.mark.skipif(
     chromium() is None, reason="no Chromium: apt-get install chromium chromium-driver"

@@ -45,7 +45,7 @@ def train(folder):
         losses = []
         for _ in range(30):
             losses.append(float(session.run([loss, step], BATCH)[0]))
-            # In a run of its own: nothing says whether a step that runs both reads old masks or new.
+            # In a run of its own: a step that runs both may read the old masks or the new.
             session.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
         tf.train.Saver().save(session, str(folder / "end"), write_meta_graph=False)
         convert = tf.graph_util.convert_variables_to_constants
