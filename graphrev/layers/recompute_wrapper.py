@@ -50,9 +50,9 @@ class AbstractRecomputeWrapper(ABC):
             grad_kwargs: ``variables``, the trainable variables ``call`` used, if it used any.
 
         Returns:
-            ``(grad_xs, rev_xs, grad_vars)``, or ``(grad_xs, rev_xs)`` without variables. A fourth
-            item, gradients of the tensors among the keyword arguments, is optional: those that
-            :meth:`_block_recompute_and_gradients` found are passed on without it.
+            ``(grad_xs, rev_xs, grad_vars)``, or ``(grad_xs, rev_xs)`` without variables. Gradients
+            of the tensors among the keyword arguments are those that
+            :meth:`_block_recompute_and_gradients` found; they are passed on by themselves.
         """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -178,15 +178,24 @@ class AbstractRecomputeWrapper(ABC):
 
     @contextmanager
     def _as_it_was(self, state: dict[str, Any]) -> Generator[dict[Any, Any]]:
-        """The instance as it was after one of its calls, collecting side inputs' gradients."""
+        """The instance as it was after one of its calls, collecting side inputs' gradients.
+
+        What is set on the instance meanwhile stays.
+        """
         attributes: Any = self.__dict__
-        found: dict[Any, Any] = {}
         now: dict[str, Any] = dict(attributes)
-        _replace(attributes, {**state, "_side_gradients": found})
+        then: dict[str, Any] = {**state, "_side_gradients": {}}
+        _replace(attributes, then)
         try:
-            yield found
+            yield then["_side_gradients"]
         finally:
-            _replace(attributes, now)
+            missing = object()
+            changed = {
+                name: value
+                for name, value in attributes.items()
+                if then.get(name, missing) is not value
+            }
+            _replace(attributes, {**now, **changed})
 
 
 class _Backward:
