@@ -1,4 +1,4 @@
-"""Registers graphrev's gradients with TensorFlow, without importing TensorFlow.
+"""Registers the deferred gradient with TensorFlow, without importing TensorFlow.
 
 A graph file that graphrev rewrote before differentiation needs its gradient registered in the
 program that differentiates it, and ``import graphrev`` is all such a program says. TensorFlow takes
@@ -18,10 +18,7 @@ from types import ModuleType
 from typing import Any
 
 GRADIENT = "GraphrevRegion"
-"""The name a region's gradient is registered under; it is written into graphs."""
-
-NORM_GRADIENT = "GraphrevBatchNorm"
-"""The name for copies of batch norms that are handed the statistics of the forward pass."""
+"""The name the gradient is registered under; it is written into graphs."""
 
 _OWNER = "tensorflow.python.framework.ops"
 
@@ -41,15 +38,10 @@ def _register(owner: ModuleType) -> None:
         registry.gradient_registry.lookup(GRADIENT)
     except LookupError:
         registry.RegisterGradient(GRADIENT)(_gradient)
-        registry.RegisterGradient(NORM_GRADIENT)(_norm_gradient)
 
 
 def _gradient(op: Any, *grads: Any) -> list[Any]:
     return importlib.import_module("graphrev.gradients").region_gradient(op, *grads)
-
-
-def _norm_gradient(op: Any, *grads: Any) -> list[Any]:
-    return importlib.import_module("graphrev.batch_norms").norm_gradient(op, *grads)
 
 
 class _Arrival(MetaPathFinder):

@@ -19,7 +19,6 @@ from typing import Any
 
 import tensorflow
 
-from graphrev.analysis.batch_norms import FUSED_BATCH_NORMS
 from graphrev.ir.deferred import GRADIENT_ATTR
 from graphrev.replicas import key_of
 
@@ -28,7 +27,7 @@ _ops: Any = importlib.import_module("tensorflow.python.framework.ops")
 _gradients: Any = importlib.import_module("tensorflow.python.ops.gradients_util")
 _trainable: Any = importlib.import_module("tensorflow.python.eager.backprop_util")
 
-_FIRST_ALONE = FUSED_BATCH_NORMS
+_FIRST_ALONE = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
 """Ops whose gradient reads the gradient of their first output and no other (nn_grad.py)."""
 _CALLS = frozenset(
     {

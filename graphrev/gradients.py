@@ -260,9 +260,7 @@ class _Backward:
             for tensor, source in zip(region.captures, sources)
         }
         known.update((key_of(start), gate) for start, gate in zip(region.starts, gates))
-        exact = self._sum is None or region.kept
-        copies = copy_region(self._graph, region.outputs, known, region.block, exact=exact)
-        return copies, sources
+        return copy_region(self._graph, region.outputs, known, region.block), sources
 
     def _rebuild(self, h: Any) -> Any:
         """The stream that ``h`` is added to, by subtraction; ``None`` where it is kept."""

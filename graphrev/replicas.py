@@ -9,7 +9,6 @@ from typing import Any
 import tensorflow
 
 from graphrev.analysis import ops
-from graphrev.batch_norms import handed_statistics, keeps_statistics
 from graphrev.ir.deferred import BLOCK_ATTR, CLONE_ATTR
 from graphrev.ir.marks import NO_REWRITE_ATTR, PAIR_ATTR
 
@@ -21,12 +20,7 @@ _WALK = 64
 
 
 def copy_region(
-    graph: Any,
-    outputs: Sequence[Any],
-    known: Mapping[Any, Any],
-    block: bytes,
-    *,
-    exact: bool,
+    graph: Any, outputs: Sequence[Any], known: Mapping[Any, Any], block: bytes
 ) -> list[Any]:
     """Copies what ``outputs`` are computed from, down to ``known`` tensors.
 
@@ -36,8 +30,6 @@ def copy_region(
         known: by ``(id of graph, id of op, output index)`` what the copy reads instead. Ops that
             read nothing are read as they are.
         block: the block the copies are made for.
-        exact: whether copies compute the same numbers bit by bit; otherwise batch norms are handed
-            the statistics of the forward pass, which is cheaper and differs in the last bits.
 
     Returns:
         The tensors that stand for ``outputs``. Devices, colocation and static shapes are kept;
@@ -58,7 +50,7 @@ def copy_region(
         pending.pop()
         if op not in copies:
             inputs = [_copied(tensor, known, copies) for tensor in op.inputs]
-            copies[op] = _copy(graph, op, inputs, block, exact=exact) if inputs else op
+            copies[op] = _copy(graph, op, inputs, block) if inputs else op
     return [_copied(tensor, known, copies) for tensor in outputs]
 
 
@@ -67,13 +59,10 @@ def _copied(tensor: Any, known: Mapping[Any, Any], copies: Mapping[Any, Any]) ->
     return copies[tensor.op].outputs[tensor.value_index] if stand_in is None else stand_in
 
 
-def _copy(graph: Any, op: Any, inputs: Sequence[Any], block: bytes, *, exact: bool) -> Any:
+def _copy(graph: Any, op: Any, inputs: Sequence[Any], block: bytes) -> Any:
     attrs = {key: value for key, value in op.node_def.attr.items() if key not in _DROPPED}
     attrs.setdefault(BLOCK_ATTR, tf.AttrValue(s=block))
     attrs[CLONE_ATTR] = tf.AttrValue(s=op.name.encode())
-    if not exact and keeps_statistics(graph, op):
-        inputs, changed = handed_statistics(op, inputs)
-        attrs.update(changed)
     copy = graph._create_op_internal(
         op.type,
         inputs,

@@ -9,7 +9,6 @@ optimizer undoes them when they hang on every copy (memory-peers.md, section 3).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from types import MappingProxyType
 
 from graphrev.editor import GraphEditor, make_edits
@@ -20,7 +19,6 @@ from graphrev.passes.reversible.halves import Half, Recovery
 from graphrev.passes.reversible.plan import BlockPlan, HalfPlan, Redirect, ReversiblePlan
 from graphrev.passes.reversible.stateless import add_seed, add_twin, twin_node
 from graphrev.passes.reversible.surroundings import BLOCK_ATTR, CLONE_ATTR
-from graphrev.recomputation.batch_norms import copied_norm
 
 STREAM_ATTR = "_graphrev_stream"
 
@@ -52,7 +50,6 @@ class _Writer:
         self._copies: dict[int, dict[str, str]] = {}
         self._twins = {replay.node: replay.twin for replay in block.replays}
         self._seeds = seeds
-        self._norms = {norm.node: norm for half in block.halves for norm in half.norms}
         self._replays = tuple(replay for replay in block.replays if replay.node not in seeds)
 
     def write(self) -> None:
@@ -128,44 +125,22 @@ class _Writer:
                 seed = self._gate(plan, name, self._seeds[name], DType.INT32)
                 node = twin_node(node, self._twins[name], seed)
             inputs = tuple(self._copied(ref, plan.half.q, gate, copies) for ref in node.inputs)
-            if name in self._norms:
-                copied = copied_norm(node, self._norms[name], inputs, partial(self._beside, node))
-            else:
-                copied = node.evolve(inputs=inputs)
-            marked = {**copied.attrs, **self._attrs({CLONE_ATTR: name.encode()})}
-            clone = copied.evolve(
+            marked = {**node.attrs, **self._attrs({CLONE_ATTR: name.encode()})}
+            clone = node.evolve(
                 name=self._editor.unique_name(f"{self._scope}/{name}"),
+                inputs=inputs,
                 attrs=MappingProxyType(marked),
                 extra=b"",
             )
             copies[name] = self._editor.add(clone, origin=name)
         return copies
 
-    def _beside(
-        self,
-        node: Node,
-        name: str,
-        op: str,
-        inputs: tuple[TensorRef, ...],
-        attrs: Mapping[str, AttrValue],
-    ) -> TensorRef:
-        """Adds a node that a copy of ``node`` needs, on its device."""
-        added = Node(
-            name=self._editor.unique_name(f"{self._scope}/{name}"),
-            op=op,
-            inputs=inputs,
-            device=node.device,
-            attrs=self._attrs(attrs),
-        )
-        return TensorRef(self._editor.add(added))
-
     def _copied(
         self, ref: TensorRef, q: TensorRef, gate: TensorRef, copies: Mapping[str, str]
     ) -> TensorRef:
         if ref == q:
             return gate
-        kept = ref.index > 0 and ref.node in self._norms
-        return ref if kept or ref.node not in copies else TensorRef(copies[ref.node], ref.index)
+        return TensorRef(copies[ref.node], ref.index) if ref.node in copies else ref
 
     def _recover(self, half: Half, gate: TensorRef, copies: Mapping[str, str]) -> TensorRef:
         h = self._copied(half.h, half.q, gate, copies)

@@ -11,7 +11,6 @@ from graphrev.ir import DType, TensorRef
 from graphrev.passes.reversible.halves import Half
 from graphrev.passes.reversible.loops.plan import LoopPlan
 from graphrev.pipeline import Plan
-from graphrev.recomputation.batch_norms import BatchNorm
 from graphrev.recomputation.steps import Redirect, Replay
 
 
@@ -27,7 +26,6 @@ class HalfPlan:
         recover: whether ``p`` is rebuilt (not for a saved stream, nor where nobody needs it).
         stream_redirects: backward readers of ``p`` and of identities of it.
         device: the device of the gate.
-        norms: those of ``clones`` that norm by the forward pass's statistics.
     """
 
     half: Half
@@ -37,7 +35,6 @@ class HalfPlan:
     recover: bool
     stream_redirects: tuple[Redirect, ...]
     device: str = ""
-    norms: tuple[BatchNorm, ...] = ()
 
     @property
     def is_idle(self) -> bool:

@@ -23,7 +23,6 @@ from graphrev.passes.reversible.stateless import replayed_in
 from graphrev.passes.reversible.surroundings import Surroundings
 from graphrev.passes.reversible.uses import Candidate, Readers, Use
 from graphrev.pipeline import Code, Rejection
-from graphrev.recomputation.batch_norms import BatchNorm, batch_norm
 from graphrev.recomputation.guards import buffer_owner, later_updates
 from graphrev.recomputation.scopes import common_scope
 from graphrev.recomputation.steps import Redirect, redirects
@@ -129,18 +128,7 @@ class Planner:
 
     def _kept_and_uses(self) -> tuple[frozenset[TensorRef], list[Use]]:
         kept = self.saved | frozenset(self.chain.outputs)
-        return kept, [
-            use
-            for use in self.backward.uses
-            if use.stream not in kept and not self._is_statistic(use.tensor)
-        ]
-
-    def _is_statistic(self, tensor: TensorRef) -> bool:
-        """Whether a tensor is a vector that a batch norm puts out, and stays as it is."""
-        return tensor.index > 0 and self._norm(tensor.node) is not None
-
-    def _norm(self, name: str) -> BatchNorm | None:
-        return batch_norm(self.around.graph[name], self.around.shapes)
+        return kept, [use for use in self.backward.uses if use.stream not in kept]
 
     def plan(self) -> BlockPlan:
         """The block's plan; its halves are all idle when nothing would be gained."""
@@ -157,7 +145,6 @@ class Planner:
                 recover=half.p in rebuilt,
                 stream_redirects=_redirects(outer[half.p] if half.p in rebuilt else ()),
                 device=self.around.graph[half.q.node].device,
-                norms=self._norms(clones[place]),
             )
             for place, half in enumerate(self.chain.halves)
         )
@@ -201,18 +188,13 @@ class Planner:
                 wanted.add(half.q)
         return clones, frozenset(rebuilt)
 
-    def _norms(self, clones: Iterable[str]) -> tuple[BatchNorm, ...]:
-        found = (self._norm(name) for name in clones)
-        return tuple(norm for norm in found if norm is not None)
-
     def _closure(self, region: Region, roots: set[str]) -> tuple[str, ...]:
         """The region's nodes that ``roots`` are computed from, in topological order."""
         needed: set[str] = set()
         for name in reversed(region.nodes):
             if name in roots or name in needed:
                 needed.add(name)
-                read = self.around.graph[name].inputs
-                needed.update(ref.node for ref in read if not self._is_statistic(ref))
+                needed.update(ref.node for ref in self.around.graph[name].inputs)
         return tuple(name for name in region.nodes if name in needed)
 
     def _triggers(
