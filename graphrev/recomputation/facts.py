@@ -7,11 +7,14 @@ from functools import cached_property
 from typing import TypeVar
 
 from graphrev.analysis import ops
+from graphrev.analysis.frames_gradients import ControlFlow, control_flow
 from graphrev.analysis.order import GraphIndex, descendant_labels, index_of
-from graphrev.ir import Graph
+from graphrev.ir import Graph, TensorRef
 from graphrev.ir.deferred import CLONE_ATTR
 
 FactsT = TypeVar("FactsT", bound="Facts")
+
+ALIAS_OP = "Identity"
 
 METADATA_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 """Ops that read a tensor's shape and not its value: they run early and keep nothing alive."""
@@ -40,6 +43,22 @@ class Facts:
     def position(self, name: str) -> int:
         """Place of a node in the topological order."""
         return self.positions[self.index.ids[name]]
+
+    def origin(self, ref: TensorRef) -> TensorRef:
+        """The tensor ``ref`` stands for, through identities (but not through a variable read)."""
+        node = self.graph[ref.node]
+        while node.op == ALIAS_OP:
+            source = node.inputs[0]
+            producer = self.graph[source.node]
+            if ops.is_variable(producer.op):
+                return ref
+            ref, node = source, producer
+        return ref
+
+    @cached_property
+    def flow(self) -> ControlFlow:
+        """The v1 loops, their stacks and their gradient loops."""
+        return control_flow(self.graph)
 
     @cached_property
     def gradient_side(self) -> frozenset[str]:

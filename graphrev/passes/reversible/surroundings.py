@@ -6,16 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from graphrev.analysis import ops
-from graphrev.analysis.frames_gradients import ControlFlow, control_flow
 from graphrev.analysis.shapes import Shapes, infer_shapes
 from graphrev.ir import DType, Node, TensorRef
 from graphrev.ir.deferred import BLOCK_ATTR, CLONE_ATTR
-from graphrev.recomputation.facts import METADATA_OPS, Facts
+from graphrev.recomputation.facts import ALIAS_OP, METADATA_OPS, Facts
 
 __all__ = ["BLOCK_ATTR", "CLONE_ATTR", "METADATA_OPS", "Surroundings"]
-
-_ALIAS_OP = "Identity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,17 +26,6 @@ class Surroundings(Facts):
         """
         return infer_shapes(self.graph, skip=self.gradient_side)
 
-    def origin(self, ref: TensorRef) -> TensorRef:
-        """The tensor ``ref`` stands for, through identities (but not through a variable read)."""
-        node = self.graph[ref.node]
-        while node.op == _ALIAS_OP:
-            source = node.inputs[0]
-            producer = self.graph[source.node]
-            if ops.is_variable(producer.op):
-                return ref
-            ref, node = source, producer
-        return ref
-
     def aliases(self, tensor: TensorRef) -> Iterator[TensorRef]:
         """``tensor`` and every identity of it, of identities too; not what the pass added."""
         pending = [tensor]
@@ -49,13 +34,8 @@ class Surroundings(Facts):
             yield ref
             for reader in self.graph.readers_of(ref):
                 node = self.graph[reader]
-                if node.op == _ALIAS_OP and BLOCK_ATTR not in node.attrs:
+                if node.op == ALIAS_OP and BLOCK_ATTR not in node.attrs:
                     pending.append(TensorRef(reader))
-
-    @cached_property
-    def flow(self) -> ControlFlow:
-        """The v1 loops, their stacks and their gradient loops."""
-        return control_flow(self.graph)
 
     @cached_property
     def gradient_loops(self) -> frozenset[str]:

@@ -16,7 +16,7 @@ from graphrev.analysis.frames_loops import LoopVariable
 from graphrev.editor import GraphEditor
 from graphrev.io.constants import splat
 from graphrev.ir import AttrValue, DType, Node, TensorRef
-from graphrev.passes.reversible.loops.stacking import add_handles, add_pop, add_push
+from graphrev.recomputation.loops.stacking import add_handles, add_pop, add_push
 
 
 class Anchors:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphrev.editor import GraphEditor
-from graphrev.passes.reversible.loops.body import Body
 from graphrev.passes.reversible.uses import Candidate
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.guards import buffer_owner, later_updates
+from graphrev.recomputation.loops.body import Body
 
 
 def wait_for_exits(

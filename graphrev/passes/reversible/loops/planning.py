@@ -7,15 +7,13 @@ turns out to be impossible is refused and the rest is planned again without it.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from graphrev.analysis.frames import Context
 from graphrev.analysis.frames_gradients import ControlFlow, GradientLoop
-from graphrev.analysis.frames_loops import ROOT, find_frames
-from graphrev.analysis.order import topological
+from graphrev.analysis.frames_loops import find_frames
 from graphrev.editor import GraphEditor
 from graphrev.edits import EditLog
 from graphrev.errors import PassError
@@ -23,19 +21,19 @@ from graphrev.ir import AttrValue, DType, TensorRef
 from graphrev.ir.index import CycleError
 from graphrev.passes.reversible.drift import anchored_streams, estimate
 from graphrev.passes.reversible.loops.anchors import Anchors
-from graphrev.passes.reversible.loops.body import Body
 from graphrev.passes.reversible.loops.guards import wait_for_exits
 from graphrev.passes.reversible.loops.plan import LoopPlan
-from graphrev.passes.reversible.loops.snapshots import Snapshots
 from graphrev.passes.reversible.loops.spans import Carry, spanning
-from graphrev.passes.reversible.loops.stacking import remove_stack
 from graphrev.passes.reversible.loops.triggers import Triggers
 from graphrev.passes.reversible.loops.uses import Kind, StackUse, stack_uses
-from graphrev.passes.reversible.loops.values import UnreachableError, Values
 from graphrev.passes.reversible.loops.writer import LoopWriter
 from graphrev.passes.reversible.surroundings import BLOCK_ATTR, Surroundings
 from graphrev.passes.reversible.uses import Candidate
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.loops.body import Body, members_of_frames
+from graphrev.recomputation.loops.snapshots import Snapshots
+from graphrev.recomputation.loops.stacking import remove_stack
+from graphrev.recomputation.loops.values import UnreachableError, Values
 from graphrev.recomputation.scopes import common_scope
 
 
@@ -107,7 +105,7 @@ def plan_loops(
     if not candidates:
         return Outcome()
     flow = around.flow
-    facts = _Facts(around, flow, contexts, _members(around, flow), limits)
+    facts = _Facts(around, flow, contexts, members_of_frames(around), limits)
     tasks: list[_Task] = []
     rejections: list[Rejection] = []
     for item in candidates:
@@ -130,15 +128,6 @@ class _RefusedError(Exception):
         super().__init__(rejection.reason)
         self.task = task
         self.rejection = rejection
-
-
-def _members(around: Surroundings, flow: ControlFlow) -> dict[int, tuple[str, ...]]:
-    found: dict[int, list[str]] = defaultdict(list)
-    for name in topological(around.graph):
-        number = flow.frames.frame(name)
-        if number != ROOT:
-            found[number].append(name)
-    return {number: tuple(names) for number, names in found.items()}
 
 
 def _no_gradient(flow: ControlFlow, number: int, item: Candidate) -> Rejection:

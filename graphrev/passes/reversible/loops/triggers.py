@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from graphrev.passes.reversible.loops.body import Body
 from graphrev.passes.reversible.loops.uses import Kind, StackUse
 from graphrev.passes.reversible.uses import Candidate
+from graphrev.recomputation.loops.body import Body
 
 
 class Triggers:

@@ -12,8 +12,8 @@ from enum import Enum
 
 from graphrev.analysis.frames_stacks import Stack
 from graphrev.ir import TensorRef
-from graphrev.passes.reversible.loops.body import Body, is_pure
 from graphrev.passes.reversible.uses import Candidate
+from graphrev.recomputation.loops.body import Body, is_pure
 
 
 class Kind(Enum):

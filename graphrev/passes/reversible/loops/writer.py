@@ -26,13 +26,14 @@ from graphrev.ir import AttrValue, DType, Node, TensorRef
 from graphrev.ir.marks import without_marks
 from graphrev.passes.reversible.halves import Half, Recovery
 from graphrev.passes.reversible.loops.anchors import Anchors
-from graphrev.passes.reversible.loops.body import Body
 from graphrev.passes.reversible.loops.spans import Carry
 from graphrev.passes.reversible.loops.triggers import Triggers
 from graphrev.passes.reversible.loops.uses import Kind, StackUse, derived_nodes
-from graphrev.passes.reversible.loops.values import Values
 from graphrev.passes.reversible.surroundings import CLONE_ATTR, METADATA_OPS
 from graphrev.passes.reversible.uses import Candidate
+from graphrev.recomputation.loops.arrivals import arrivals
+from graphrev.recomputation.loops.body import Body
+from graphrev.recomputation.loops.values import Values
 
 
 class LoopWriter:
@@ -76,7 +77,7 @@ class LoopWriter:
         halves = self._item.chain.halves
         ends = self._item.chain.outputs
         self._body.ends.update((stream, self._streams[stream]) for stream in ends)
-        anchors = self._anchors()
+        anchors = arrivals(self.pair, self._scope, self._attrs, self._editor)
         for place in range(len(halves) - 1, lowest - 1, -1):
             waits = triggers.of(place) or anchors
             self._undo(place, halves[place], waits)
@@ -108,23 +109,6 @@ class LoopWriter:
         if ref.node in self._body.free or self._body.stack_of(ref):
             return self._values.bring(ref)
         return None
-
-    def _anchors(self) -> tuple[str, ...]:
-        """Nodes that have run once the iteration before has delivered all its gradients."""
-        names: list[str] = []
-        for variable in self.pair.backward.variables:
-            if variable == self.pair.countdown:
-                continue
-            node = self._graph[variable.merge]
-            anchor = Node(
-                name=self._editor.unique_name(f"{self._scope}/{variable.merge}/arrived"),
-                op="Identity",
-                inputs=(variable.value,),
-                device=node.device,
-                attrs=self._with({"T": node.attrs["T"]}),
-            )
-            names.append(self._editor.add(anchor))
-        return tuple(names)
 
     def _undo(self, place: int, half: Half, waits: tuple[str, ...]) -> None:
         graph, editor = self._graph, self._editor

@@ -7,6 +7,7 @@ The gradient loop computes free values itself; nothing of them is saved.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,10 +15,12 @@ from functools import cached_property
 from graphrev.analysis import ops
 from graphrev.analysis.frames import Context
 from graphrev.analysis.frames_gradients import GradientLoop
+from graphrev.analysis.frames_loops import ROOT
 from graphrev.analysis.frames_stacks import Stack
+from graphrev.analysis.order import topological
 from graphrev.ir import Node, TensorRef
-from graphrev.passes.reversible.loops.snapshots import Snapshots
-from graphrev.passes.reversible.surroundings import Surroundings
+from graphrev.recomputation.facts import Facts
+from graphrev.recomputation.loops.snapshots import Snapshots
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +36,7 @@ class Body:
             Those are there when an iteration starts, so other blocks may read them.
     """
 
-    around: Surroundings
+    around: Facts
     pair: GradientLoop
     members: Mapping[int, tuple[str, ...]]
     contexts: Mapping[str, Context]
@@ -80,6 +83,16 @@ class Body:
     def pushed(self) -> tuple[TensorRef, ...]:
         """The values that are pushed in every iteration."""
         return tuple(ref for ref, stack in self._stacked.items() if stack.name not in self.gone)
+
+
+def members_of_frames(around: Facts) -> dict[int, tuple[str, ...]]:
+    """The nodes of every loop of the graph, in topological order."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for name in topological(around.graph):
+        number = around.flow.frames.frame(name)
+        if number != ROOT:
+            found[number].append(name)
+    return {number: tuple(names) for number, names in found.items()}
 
 
 def is_pure(node: Node) -> bool:

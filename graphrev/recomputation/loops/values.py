@@ -15,11 +15,11 @@ from graphrev.analysis.frames_gradients import GradientLoop
 from graphrev.analysis.frames_loops import ENTERS
 from graphrev.editor import GraphEditor
 from graphrev.ir import AttrValue, Node, TensorRef
+from graphrev.ir.deferred import CLONE_ATTR
 from graphrev.ir.marks import without_marks
-from graphrev.passes.reversible.loops.body import Body
-from graphrev.passes.reversible.loops.stacking import add_stack
-from graphrev.passes.reversible.surroundings import CLONE_ATTR
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.loops.body import Body
+from graphrev.recomputation.loops.stacking import add_stack
 
 
 class UnreachableError(Exception):

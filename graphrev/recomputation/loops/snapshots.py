@@ -18,7 +18,7 @@ from graphrev.analysis.frames import Context
 from graphrev.analysis.frames_gradients import ControlFlow, GradientLoop
 from graphrev.analysis.frames_loops import ENTERS, ROOT
 from graphrev.analysis.order import descendant_labels
-from graphrev.passes.reversible.surroundings import Surroundings
+from graphrev.recomputation.facts import Facts
 
 _HANDLES = frozenset({"VarHandleOp"})
 _READERS = frozenset(
@@ -41,7 +41,7 @@ class Snapshots:
         contexts: the loop or branch of each node.
     """
 
-    around: Surroundings
+    around: Facts
     flow: ControlFlow
     contexts: Mapping[str, Context]
     _labels: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
