@@ -21,7 +21,7 @@ from graphrev.passes.mask.blocks import select_blocks, select_few_of, select_tog
 from graphrev.passes.mask.nodes import AddedVariable, Writer, add_variable, assign
 from graphrev.passes.mask.plan import KernelPlan, UpdatePlan
 from graphrev.passes.mask.restoring import LAST_UPDATE
-from graphrev.passes.mask.select import select, zeros_by_kernel
+from graphrev.passes.mask.select import Count, select, zeros_by_kernel
 
 _SCOPE = "model_pruning/"
 _LONG = DType.INT64
@@ -181,7 +181,7 @@ def _share(writer: Writer, plan: UpdatePlan, step: TensorRef) -> TensorRef:
 
 
 def _select_unit(
-    writer: Writer, unit: Sequence[Masked], zeros: TensorRef, waits: tuple[str, ...]
+    writer: Writer, unit: Sequence[Masked], count: Count, waits: tuple[str, ...]
 ) -> Sequence[_Found]:
     """The masks and thresholds of the kernels that are ranked together (mostly one)."""
     kernel = unit[0][0]
@@ -190,14 +190,16 @@ def _select_unit(
     if kernel.group:
         shapes = [k.dims for k, *_ in unit]
         allow = kernel.allow_empty
-        masks, threshold = select_together(writer, weights, shapes, dtype, zeros, allow_empty=allow)
+        masks, threshold = select_together(
+            writer, weights, shapes, dtype, count.zeros, allow_empty=allow
+        )
         return [(mask, threshold) for mask in masks]
     if structure.kind == "n:m":
         return [(select_few_of(writer, weights[0], dtype, dims, structure), None)]
     if structure.kind == "blocks":
-        found = select_blocks(writer, weights[0], dtype, dims, structure, zeros)
+        found = select_blocks(writer, weights[0], dtype, dims, structure, count.zeros)
     else:
-        found = select(writer, weights[0], dtype, zeros)
+        found = select(writer, weights[0], dtype, count, dims)
     return [(found.mask, found.threshold)]
 
 

@@ -58,8 +58,33 @@ def test_exactly_the_smallest_weights_are_dropped(kind: str, sparsity: float) ->
     wanted = np.ones(weights.size)
     wanted[order[:count]] = 0
     np.testing.assert_array_equal(found.ravel(), wanted)
-    if count:
-        assert threshold == np.abs(weights).ravel()[order[count - 1]]
+    assert threshold == np.abs(weights).ravel()[order[max(count, 1) - 1]]
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.6])
+def test_weights_that_are_no_numbers_are_dropped_last(sparsity: float) -> None:
+    weights = rng.standard_normal((40, 25)).astype(np.float32)
+    weights[::2] = np.nan
+    weights[1, :3] = -np.inf
+    found, _ = updated_mask(weights, sparsity)
+    magnitudes = np.where(np.isnan(weights), np.inf, np.abs(weights)).ravel()
+    keys = np.where(np.isnan(weights), 1, 0).ravel()
+    order = np.lexsort((keys, magnitudes))
+    assert set(np.flatnonzero(found.ravel() == 0)) == set(order[: round(1000 * sparsity)])
+
+
+def test_many_ties_in_a_kernel_of_four_axes_are_dropped_in_index_order() -> None:
+    def build() -> Any:
+        x = tf.placeholder(tf.float32, [1, 5, 5, 6], "x")
+        return tf.nn.conv2d(x, variable("w", [3, 3, 6, 7]), 1, "SAME", name="y")
+
+    session = Session(mask(built(build, train=False), sparsity=0.5)[0].after)
+    weights = np.where(np.arange(378) % 5 == 0, -2.0, 0.0).astype(np.float32)
+    session.assign("w", weights.reshape(3, 3, 6, 7))
+    session.run("model_pruning/mask_update")
+    found = session.value("mask")
+    assert found.shape == (3, 3, 6, 7)
+    assert set(np.flatnonzero(found.ravel() == 0)) == set(np.flatnonzero(weights == 0)[:189])
 
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float64])
