@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from graphrev.arrival import register_when_tensorflow_arrives
 
 if TYPE_CHECKING:
-    from graphrev import layers, passes
+    from graphrev import layers, passes, pruning
     from graphrev.api import Rewritten, analyze, diff, load, rewrite, save, verify
     from graphrev.decorator import rewritten
     from graphrev.diff import GraphDiff
@@ -46,6 +46,7 @@ _HOMES = {
     "no_rewrite": "graphrev.marks",
     "passes": "graphrev.passes",
     "prunable": "graphrev.marks",
+    "pruning": "graphrev.pruning",
     "recompute_scope": "graphrev.marks",
     "residual_pair": "graphrev.marks",
     "rewrite": "graphrev.api",
@@ -69,6 +70,7 @@ __all__ = [
     "no_rewrite",
     "passes",
     "prunable",
+    "pruning",
     "recompute_scope",
     "residual_pair",
     "rewrite",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +14,9 @@ from graphrev.errors import UsageError, printable
 
 @click.command("checkpoint")
 @click.argument("prefix", metavar="[PREFIX]", required=False)
-@click.option("-g", "--graph", "graph", required=True, metavar="MASKED", help="The masked graph.")
+@click.option(
+    "-g", "--graph", "graph", metavar="MASKED", help="The masked graph; PREFIX.meta by default."
+)
 @click.option("-o", "--output", metavar="OUT", help="The prefix of the checkpoint to write.")
 @click.option(
     "--to",
@@ -28,16 +31,18 @@ from graphrev.errors import UsageError, printable
     default="ones",
     help="New masks keep all weights (ones), or drop those that are 0 (zeros).",
 )
+@click.option("--sparsity", "only_report", is_flag=True, help="Report only; write no checkpoint.")
 @click.option("--format", "form", type=click.Choice(["v1", "v2"]), help="As the input, by default.")
 @click.option("--logdir", metavar="DIR", help="Write the sparsity as TensorBoard scalars.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     prefix: str | None,
-    graph: str,
+    graph: str | None,
     output: str | None,
     kind: str | None,
     start: Any,
+    only_report: bool,
     form: Any,
     logdir: str | None,
     overwrite: bool,
@@ -47,6 +52,7 @@ def command(
 
     A dense checkpoint gets masks, a masked one has them multiplied into its kernels. Without PREFIX
     the values that the graph's variables start with are taken, or the constants of a frozen graph.
+    PREFIX may be a folder, also that of a running job: its newest checkpoint is taken.
     Exits with 1 when the schedule has ended and a kernel missed its target.
     """
     from graphrev.io import checkpoints
@@ -55,6 +61,10 @@ def command(
 
     if kind is not None and output is None:
         raise UsageError("Say where to write with -o PREFIX.")
+    if only_report and output is not None:
+        raise UsageError("--sparsity only reports; leave out -o, or --sparsity.")
+    prefix = prefix and checkpoints.newest(prefix)
+    graph = graph or _graph_beside(prefix)
     form = form or (checkpoints.format_of(prefix) if prefix else "v2")
     if output is not None:
         _check(output, form, prefix, overwrite=overwrite)
@@ -77,6 +87,16 @@ def command(
         _write_scalars(logdir, rows, values)
     _tell(rows, late, output, as_json=as_json)
     return 1 if late else 0
+
+
+def _graph_beside(prefix: str | None) -> str:
+    """The graph that ``Saver.save`` wrote beside a checkpoint."""
+    if prefix is None:
+        raise UsageError("Give a checkpoint, or the masked graph with -g.")
+    path = Path(f"{prefix}.meta")
+    if not path.is_file():
+        raise UsageError(f"There is no '{printable(str(path))}'. Give the masked graph with -g.")
+    return str(path)
 
 
 def _frozen(graph: Any) -> Any:

@@ -27,10 +27,8 @@ def read_checkpoint(prefix: str | Path) -> dict[str, Any]:
     """
     import tensorflow as tf
 
-    path = str(prefix)
-    shown = printable(path)
-    if Path(path).is_dir():
-        path = tf.train.latest_checkpoint(path) or path
+    path = newest(prefix)
+    shown = printable(str(prefix))
     try:
         reader: Any = tf.train.load_checkpoint(path)
         names = sorted(reader.get_variable_to_shape_map())
@@ -41,6 +39,14 @@ def read_checkpoint(prefix: str | Path) -> dict[str, Any]:
             f"There is no readable checkpoint '{shown}': {said}. Give the prefix that Saver.save "
             "returned, without '.index'."
         ) from None
+
+
+def newest(prefix: str | Path) -> str:
+    """The prefix of a folder's newest checkpoint; whatever is no such folder is a prefix itself."""
+    import tensorflow as tf
+
+    path = str(prefix)
+    return (tf.train.latest_checkpoint(path) or path) if Path(path).is_dir() else path
 
 
 def format_of(prefix: str | Path) -> Format:

@@ -18,12 +18,24 @@ if TYPE_CHECKING:
     from graphrev.layers.recompute_wrapper import AbstractRecomputeWrapper
     from graphrev.layers.recomputing import recompute_grad
     from graphrev.layers.reversible import RevBlock, rev_block
+    from graphrev.pruning import (
+        MaskedBasicLSTMCell,
+        MaskedLSTMCell,
+        masked_conv2d,
+        masked_convolution,
+        masked_fully_connected,
+    )
 
 _HOMES = {
     "AbstractRecomputeWrapper": "graphrev.layers.recompute_wrapper",
+    "MaskedBasicLSTMCell": "graphrev.pruning",
+    "MaskedLSTMCell": "graphrev.pruning",
     "Network": "graphrev.layers.network",
     "RevBlock": "graphrev.layers.reversible",
     "Sequential": "graphrev.layers.network",
+    "masked_conv2d": "graphrev.pruning",
+    "masked_convolution": "graphrev.pruning",
+    "masked_fully_connected": "graphrev.pruning",
     "recompute_grad": "graphrev.layers.recomputing",
     "restore_network_checkpoint": "graphrev.layers.network",
     "rev_block": "graphrev.layers.reversible",
@@ -32,9 +44,14 @@ _HOMES = {
 
 __all__ = [
     "AbstractRecomputeWrapper",
+    "MaskedBasicLSTMCell",
+    "MaskedLSTMCell",
     "Network",
     "RevBlock",
     "Sequential",
+    "masked_conv2d",
+    "masked_convolution",
+    "masked_fully_connected",
     "recompute_grad",
     "restore_network_checkpoint",
     "rev_block",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from graphrev.io import constants
 from graphrev.ir import DType, TensorRef
@@ -27,6 +28,19 @@ def select_blocks(
     Args:
         zeros: how many blocks to drop, an int32 tensor of shape [1].
     """
+    found = select(writer, block_scores(writer, weights, dtype, structure), dtype, zeros)
+    return Selection(spread(writer, found.mask, dtype, dims, structure), found.threshold)
+
+
+def block_scores(
+    writer: Writer,
+    weights: TensorRef,
+    dtype: DType,
+    structure: Structure,
+    *,
+    by: Literal["mean", "max"] = "mean",
+) -> TensorRef:
+    """The mean, or the largest, magnitude of each block, in the shape of the grid."""
     (p, a, b), (x, y, z), (gp, ga, gb) = structure.view, structure.block, structure.grid
     magnitudes = writer.reshape(writer.unary("Abs", weights, dtype), structure.view, dtype)
     padding = (gp * x - p, ga * y - a, gb * z - b)
@@ -34,15 +48,27 @@ def select_blocks(
         magnitudes = _padded(writer, magnitudes, dtype, padding, 0.0)
     split = writer.reshape(magnitudes, (gp, x, ga, y, gb, z), dtype)
     attrs = {"T": dtype, "Tidx": _WHOLE, "keep_dims": False}
-    sums = writer.add("Sum", "Sum", (split, writer.vector(_WHOLE, (1, 3, 5))), attrs)
-    if not structure.is_even:
-        sums = writer.binary("RealDiv", sums, _counts(writer, structure, dtype), dtype)
-    found = select(writer, sums, dtype, zeros)
-    small = writer.reshape(found.mask, (gp, 1, ga, 1, gb, 1), dtype)
+    fold = "Sum" if by == "mean" else "Max"
+    folded = writer.add(fold, fold, (split, writer.vector(_WHOLE, (1, 3, 5))), attrs)
+    if by == "mean" and not structure.is_even:
+        folded = writer.binary("RealDiv", folded, _counts(writer, structure, dtype), dtype)
+    return folded
+
+
+def spread(
+    writer: Writer,
+    grid_mask: TensorRef,
+    dtype: DType,
+    dims: tuple[int, ...],
+    structure: Structure,
+) -> TensorRef:
+    """A mask of blocks, in the shape of the grid, as a mask of weights in the kernel's shape."""
+    (x, y, z), (gp, ga, gb) = structure.block, structure.grid
+    small = writer.reshape(grid_mask, (gp, 1, ga, 1, gb, 1), dtype)
     times = writer.vector(_WHOLE, (1, x, 1, y, 1, z))
     tiled = writer.add("Tile", "Tile", (small, times), {"T": dtype, "Tmultiples": _WHOLE})
     whole = writer.reshape(tiled, (gp * x, ga * y, gb * z), dtype)
-    return Selection(_cut(writer, whole, dtype, structure, dims), found.threshold)
+    return _cut(writer, whole, dtype, structure, dims)
 
 
 def _counts(writer: Writer, structure: Structure, dtype: DType) -> TensorRef:
@@ -126,7 +152,7 @@ def select_together(
     sizes = [math.prod(shape) for shape in dims]
     flat = [writer.reshape(value, (-1,), dtype) for value in weights]
     if not allow_empty:
-        flat = [_protected(writer, value, dtype) for value in flat]
+        flat = [protected(writer, value, dtype) for value in flat]
     axis = writer.scalar(_WHOLE, 0)
     attrs = {"T": dtype, "Tidx": _WHOLE, "N": len(flat)}
     joined = writer.add("ConcatV2", "concat", (*flat, axis), attrs)
@@ -141,7 +167,7 @@ def select_together(
     return masks, found.threshold
 
 
-def _protected(writer: Writer, flat: TensorRef, dtype: DType) -> TensorRef:
+def protected(writer: Writer, flat: TensorRef, dtype: DType) -> TensorRef:
     """``flat`` with infinity in the place of its largest magnitude."""
     magnitudes = writer.unary("Abs", flat, dtype)
     attrs = {"T": dtype, "Tidx": _WHOLE, "output_type": DType.INT64}

@@ -20,6 +20,8 @@ _PRODUCTS = frozenset(
     "MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum Conv2D Conv3D DepthwiseConv2dNative "
     "Conv2DBackpropInput Conv3DBackpropInputV2 Conv2DBackpropInputV2 Conv3DBackpropInput".split()
 )
+_SMALLEST_RANK = 2
+"""Of a product that nothing says is a masked kernel: vectors are scales, not kernels."""
 
 
 def find_folds(graph: Graph) -> Iterator[Fold]:
@@ -31,7 +33,8 @@ def find_folds(graph: Graph) -> Iterator[Fold]:
         first, second = values
         if first is None or second is None or not _fit(first[1], second[1]):
             continue
-        if role_of(node) != "masked_weight" and not _feeds_product(graph, name):
+        is_vector = len(first[1].shape.dims or ()) < _SMALLEST_RANK
+        if role_of(node) != "masked_weight" and (is_vector or not _feeds_product(graph, name)):
             continue
         mask = 0 if constants.is_mask(first[1]) else 1
         if mask and not constants.is_mask(second[1]):
@@ -68,7 +71,7 @@ def _fit(left: TensorValue, right: TensorValue) -> bool:
         return False
     if left.dtype is DType.BFLOAT16:
         return False
-    return left.shape == right.shape and len(left.shape.dims or ()) > 1
+    return left.shape == right.shape
 
 
 def _feeds_product(graph: Graph, name: str) -> bool:
