@@ -55,7 +55,7 @@ def test_frozen_graph_keeps_its_outputs_bit_for_bit(case: str) -> None:
     original = frozen(graph, target, ["init"], 0, feeds)
     outcome, plan = strip(before)
     assert plan.kernels and not plan.rejections
-    assert len(outcome.after) <= len(original) + (2 if case == "loop_resource" else 0)
+    assert len(outcome.after) <= len(original)
     assert not any(n.op == "Mul" and kernel_of(n) for n in outcome.after.nodes.values())
     np.testing.assert_array_equal(
         outputs(before, target, feeds), outputs(outcome.after, target, feeds)
@@ -72,8 +72,7 @@ def test_graph_with_variables_is_what_it_was_before_masking(case: str) -> None:
         found = outcome.after[name]
         assert (found.op, found.control_inputs) == (node.op, node.control_inputs)
         assert dict(found.attrs) == dict(node.attrs)
-        if case != "loop_resource":
-            assert found.inputs == node.inputs, name
+        assert found.inputs == node.inputs, name
 
 
 def test_saver_and_initializer_are_what_they_were() -> None:
