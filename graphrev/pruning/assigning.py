@@ -26,7 +26,7 @@ def whole(variable: Any) -> Any:
     """The value of a variable at this point of the program, a partitioned one's parts joined."""
     if core.is_partitioned(variable):
         return variable.as_tensor()
-    if isinstance(variable, tf.Variable):
+    if isinstance(variable, tensorflow.Variable):
         return variable.read_value()
     return tf.convert_to_tensor(variable)
 

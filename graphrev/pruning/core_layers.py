@@ -69,7 +69,7 @@ def _mark(operation: Any, key: str, value: str) -> None:
 
 def is_variable(thing: Any) -> bool:
     """Whether ``thing`` is a variable, partitioned ones included."""
-    return isinstance(thing, tf.Variable) or is_partitioned(thing)
+    return isinstance(thing, tensorflow.Variable) or is_partitioned(thing)
 
 
 def is_partitioned(thing: Any) -> bool:

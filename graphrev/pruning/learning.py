@@ -22,6 +22,7 @@ from graphrev.pruning.supervising import (
     USE_DEFAULT as _USE_DEFAULT,
 )
 from graphrev.pruning.supervising import (
+    GraphCoordinator,
     Loop,
     Synchronized,
     optimizers_of,
@@ -178,6 +179,7 @@ def train(
             init_fn=init_fn,
             **options,
         )
+    supervisor._coord = GraphCoordinator(graph)
     if summary_writer is not None:
         train_step_kwargs["summary_writer"] = supervisor.summary_writer
     loop = Loop(

@@ -103,7 +103,12 @@ class Pruning:
 
     def _scores(self, weight: Any, gradient: Any = None) -> Any:
         """What the weights are ranked by; NaN is dropped before anything else."""
-        scores = tf.abs(whole(weight))
+        value = whole(weight)
+        if not value.dtype.is_floating:
+            raise PruningValueError(
+                f"Masks are for floating-point weights; '{name_of(weight)}' is {value.dtype.name}."
+            )
+        scores = tf.abs(value)
         if gradient is not None:
             scores = scores * whole(gradient)
         return tf.where(tf.is_nan(scores), tf.zeros_like(scores), scores)

@@ -70,7 +70,7 @@ class Scored:
     """The scores of one weight: what is dropped first is what has the smallest.
 
     Attributes:
-        scores: not negative, without NaN, in the shape and type of the weight.
+        scores: floating-point, not negative, without NaN, in the shape of the weight.
         name: of the weight.
         block: the size of the blocks that are dropped as one, on the last two axes of more than
             one element; ``None`` for single weights.
@@ -126,7 +126,7 @@ def masks_of(
     Of equal scores those of the lowest index are dropped first, as in the mask pass.
 
     Args:
-        weights: what is ranked together, all of one floating-point type.
+        weights: what is ranked together, all of one type.
         sparsity: a float64 scalar.
         pooling: what of its weights' scores is the score of a block.
         old: the threshold up to now, a scalar.
@@ -134,8 +134,7 @@ def masks_of(
             the threshold, however many that are.
 
     Raises:
-        ValueError: a weight is not of a floating-point type, or the types differ, or a shape is not
-            known (a ``PruningValueError``).
+        ValueError: the types differ, or a shape is not known (a ``PruningValueError``).
     """
     dtype = _dtype_of(weights)
     units = sum(item.structure.units for item in weights)
@@ -173,8 +172,6 @@ def _dtype_of(weights: Sequence[Scored]) -> DType:
     if len(types) > 1:
         raise PruningValueError(f"Weights of several types cannot be ranked together: {names}.")
     (dtype,) = types
-    if not dtype.is_floating:
-        raise PruningValueError(f"Masks are for floating-point weights; {dtype.name}: {names}.")
     return DType(dtype.as_datatype_enum)
 
 

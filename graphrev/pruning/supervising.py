@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,24 @@ TrainStep = Callable[..., Any]
 USE_DEFAULT = 0
 """What a default that ``None`` would overrule looks like."""
 _log = logging.getLogger("graphrev")
+
+
+class GraphCoordinator(tf.train.Coordinator):
+    """Keeps the supervisor's threads in graph mode where the program has not left eager mode.
+
+    Each thread of TensorFlow starts in the mode the program was imported in, and what saves and
+    counts there asks which one that is.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        super().__init__()
+        self._graph = graph
+
+    @contextmanager
+    def stop_on_exception(self) -> Generator[None]:
+        """What every thread of the supervisor runs in."""
+        with super().stop_on_exception(), self._graph.as_default():
+            yield
 
 
 def optimizers_of(given: Any, startup_delay_steps: int) -> tuple[Any, ...]:

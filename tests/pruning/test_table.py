@@ -1,0 +1,47 @@
+"""What seed-systems.md says of tf.contrib.model_pruning (2.2-2.8), row by row.
+
+Where the sections call something a bug, the row pins what is done instead. Every row runs with
+resource variables and the control flow of TensorFlow 2, and with references and that of 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow
+
+from graphrev.errors import GraphrevError
+from tests.pruning import rows_layers, rows_parameters, rows_updates
+from tests.pruning.rows import Raises, Row
+
+tf: Any = tensorflow.compat.v1
+ROWS = [*rows_layers.ROWS, *rows_parameters.ROWS, *rows_updates.ROWS]
+UPSTREAM = ("already exists", "reuse=True")
+"""What TensorFlow itself says."""
+
+
+@pytest.fixture(autouse=True, params=["resource", "reference"])
+def flow(request: pytest.FixtureRequest) -> Iterator[None]:
+    was = (tf.resource_variables_enabled(), tf.control_flow_v2_enabled())
+    if request.param == "reference":
+        tf.disable_resource_variables()
+        tf.disable_control_flow_v2()
+    yield
+    (tf.enable_resource_variables if was[0] else tf.disable_resource_variables)()
+    (tf.enable_control_flow_v2 if was[1] else tf.disable_control_flow_v2)()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_row(row: Row) -> None:
+    _, run, want = row
+    with tf.Graph().as_default():
+        if not isinstance(want, Raises):
+            np.testing.assert_equal(run(), want)
+            return
+        with pytest.raises(want.kind, match=want.phrase) as caught:
+            run()
+    said = str(caught.value)
+    assert isinstance(caught.value, GraphrevError) or any(text in said for text in UPSTREAM)
