@@ -5,6 +5,8 @@ that enters, copies of the planned nodes that read the gates, and the backward r
 The control edges hang on the gates alone: Grappler's dependency optimizer undoes them when they
 hang on every copy (memory-peers.md, section 3).
 
+What is done to loops was planned as edits already.
+
 A region that nothing differentiates yet only gets the node that carries the deferred gradient.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from graphrev.editor import GraphEditor
+from graphrev.editor import GraphEditor, make_edits
 from graphrev.ir import AttrValue, DType, Node, TensorRef
 from graphrev.ir.deferred import (
     BLOCK_ATTR,
@@ -30,6 +32,7 @@ from graphrev.recomputation.stateless import add_seed, replace_by_twin, twin_nod
 
 def apply_recompute(plan: RecomputePlan, editor: GraphEditor) -> None:
     """Makes the edits of ``plan``."""
+    make_edits(editor, plan.loop_edits)
     seeds: dict[str, TensorRef] = {}
     regions = sorted(plan.regions, key=lambda region: -region.rank)
     for region in regions:

@@ -14,6 +14,8 @@ from graphrev.ir import Graph, TensorRef
 from graphrev.passes.recompute.apply import apply_recompute
 from graphrev.passes.recompute.backward_passes import BackwardPass, Readers
 from graphrev.passes.recompute.deferred import Deferrer, by_differentiation
+from graphrev.passes.recompute.loops.planning import plan_loops
+from graphrev.passes.recompute.loops.selection import select
 from graphrev.passes.recompute.ordering import without_cycles, without_joint_cycles
 from graphrev.passes.recompute.plan import RecomputePlan, RegionPlan
 from graphrev.passes.recompute.planner import Planner
@@ -34,7 +36,12 @@ class Recompute(Pass[RecomputePlan]):
     differentiates yet gets a gradient of its own, which does the same when ``tf.gradients`` comes
     by in a program that has imported graphrev.
 
+    A region in the body of a v1 while loop is computed again in each iteration of the gradient
+    loop, from what it reads of the loop variables; the stacks of its other values go.
+
     Attributes:
+        frames: a regular expression; the whole body of each loop whose frame name it is found in is
+            a region, whatever is marked there.
         forward: ``defer`` gives regions that no backward pass reads a gradient of their own;
             ``reject`` leaves them alone.
         random: ``save`` keeps the tensors random ops drew; ``stateless`` keeps their seeds.
@@ -44,6 +51,7 @@ class Recompute(Pass[RecomputePlan]):
 
     name: ClassVar[str] = "recompute"
 
+    frames: str | None = None
     forward: Literal["defer", "reject"] = "defer"
     random: Literal["save", "stateless"] = "save"
     fed: tuple[str, ...] = ()
@@ -53,9 +61,11 @@ class Recompute(Pass[RecomputePlan]):
         """Finds the marked regions, plans each, and says why any is left alone."""
         facts = Facts.of(graph)
         replayed = self._replayed(graph)
-        regions = [region for region in marked_regions(facts, replayed) if region.nodes]
-        if not regions:
+        marked = [region for region in marked_regions(facts, replayed) if region.nodes]
+        if not marked and self.frames is None:
             return RecomputePlan(())
+        chosen = select(facts, marked, self.frames)
+        regions = list(chosen.others)
         fetched = _tensors(self.fetched)
         planner = self._planner(facts, replayed)
         now, later = regions, list[Region]()
@@ -68,8 +78,10 @@ class Recompute(Pass[RecomputePlan]):
         planned = _whole(plans, planned)
         deferred, left = _deferred(planner, later)
         notes = _fetched(regions, fetched)
-        rejections = (*notes, *refused, *unheld, *cyclic, *left)
-        return RecomputePlan(rejections, (*planned, *deferred))
+        loops = plan_loops(facts, planner.shapes, planner.contexts, chosen.tasks)
+        outside = (*notes, *refused, *unheld, *cyclic, *left)
+        rejections = (*outside, *chosen.rejections, *loops.rejections)
+        return RecomputePlan(rejections, (*planned, *deferred), loops.plans, loops.edits)
 
     def apply(self, plan: RecomputePlan, editor: GraphEditor) -> None:
         """Adds the recomputation of every planned region and re-points its backward readers."""

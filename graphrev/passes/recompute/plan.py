@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from graphrev.edits import EditLog
 from graphrev.errors import printable
 from graphrev.ir import DType, TensorRef
+from graphrev.passes.recompute.loops.plan import LoopPlan
 from graphrev.pipeline import Plan
 from graphrev.recomputation.steps import Redirect, Replay
 
@@ -116,27 +118,32 @@ class RecomputePlan(Plan):
     """Regions to compute again, and why each other one is left alone."""
 
     regions: tuple[RegionPlan, ...] = ()
+    loops: tuple[LoopPlan, ...] = ()
+    loop_edits: EditLog = ()
+    """The edits that carry out all of ``loops``."""
 
     @property
     def is_empty(self) -> bool:
         """Whether no region is rewritten."""
-        return not self.regions
+        return not self.regions and not self.loops
 
     def summary(self) -> str:
         """One line for people."""
-        clones = sum(len(region.clones) for region in self.regions)
-        return (
-            f"{len(self.regions)} regions, {clones} nodes recomputed, "
-            f"{len(self.rejections)} left alone"
-        )
+        parts = (*self.regions, *self.loops)
+        clones = sum(len(part.clones) for part in parts)
+        return f"{len(parts)} regions, {clones} nodes recomputed, {len(self.rejections)} left alone"
 
     def describe(self) -> tuple[str, ...]:
         """One line per region."""
-        return tuple(_region_line(region) for region in self.regions)
+        lines = (_region_line(region) for region in self.regions)
+        return (*lines, *(loop.describe() for loop in self.loops))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
-        return {"regions": [region.to_json() for region in self.regions]}
+        return {
+            "regions": [region.to_json() for region in self.regions],
+            "loops": [loop.to_json() for loop in self.loops],
+        }
 
 
 def _region_line(region: RegionPlan) -> str:

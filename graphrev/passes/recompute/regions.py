@@ -25,7 +25,7 @@ from graphrev.ir.deferred import BLOCK_ATTR
 from graphrev.ir.marks import recompute_regions
 from graphrev.recomputation.facts import METADATA_OPS, Facts
 
-_UNFIT_FOR_A_SCOPE = re.compile(r"[^A-Za-z0-9_.\-]")
+UNFIT_FOR_A_SCOPE = re.compile(r"[^A-Za-z0-9_.\-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def scope_of(facts: Facts, name: str) -> str | None:
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    base = name = _UNFIT_FOR_A_SCOPE.sub("_", name) or "region"
+    base = name = UNFIT_FOR_A_SCOPE.sub("_", name) or "region"
     count = 0
     while name in taken:
         count += 1

@@ -31,6 +31,7 @@ from graphrev.passes.reversible.surroundings import BLOCK_ATTR, Surroundings
 from graphrev.passes.reversible.uses import Candidate
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.loops.body import Body, members_of_frames
+from graphrev.recomputation.loops.refusals import no_gradient_loop
 from graphrev.recomputation.loops.snapshots import Snapshots
 from graphrev.recomputation.loops.stacking import remove_stack
 from graphrev.recomputation.loops.values import UnreachableError, Values
@@ -113,7 +114,8 @@ def plan_loops(
         pairs = flow.gradients.get(number, ())
         tasks.extend(_Task(item, pair) for pair in pairs)
         if not pairs:
-            rejections.append(_no_gradient(flow, number, item))
+            subject = f"Block '{item.chain.name}'"
+            rejections.append(no_gradient_loop(flow, number, subject, item.chain.nodes))
     while True:
         try:
             plans, edits = _attempt(facts, tasks)
@@ -128,17 +130,6 @@ class _RefusedError(Exception):
         super().__init__(rejection.reason)
         self.task = task
         self.rejection = rejection
-
-
-def _no_gradient(flow: ControlFlow, number: int, item: Candidate) -> Rejection:
-    nodes = item.chain.nodes
-    broken = number in flow.frames.broken
-    for fault in flow.faults:
-        about = {flow.frames.frame(name) for name in fault.nodes}
-        if number in about or broken:
-            return Rejection(Code.CROSSES_FRAME, fault.reason, (*nodes[:1], *fault.nodes))
-    reason = f"Block '{item.chain.name}' lies in a loop, and no gradient loop pops its values."
-    return Rejection(Code.CROSSES_FRAME, reason, nodes)
 
 
 def _attempt(facts: _Facts, tasks: Sequence[_Task]) -> tuple[tuple[LoopPlan, ...], EditLog]:

@@ -1,0 +1,1 @@
+"""Regions in the bodies of v1 while loops: computed again in each iteration of the gradient."""

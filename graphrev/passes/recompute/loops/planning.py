@@ -1,0 +1,198 @@
+"""Plans the loops whose bodies are computed again, and says why others are left alone.
+
+As for reversible loops, the edits are made on a private copy of the graph, which shows whether the
+result can run; the plan holds the edits, so that applying it decides nothing. A loop that turns
+out to be impossible is refused and the rest is planned again without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from graphrev.analysis.frames import Context
+from graphrev.analysis.frames_gradients import GradientLoop
+from graphrev.analysis.frames_loops import find_frames
+from graphrev.analysis.frames_stacks import Stack
+from graphrev.analysis.shapes import Shapes
+from graphrev.editor import GraphEditor
+from graphrev.edits import EditLog
+from graphrev.errors import PassError
+from graphrev.ir import AttrValue, TensorRef
+from graphrev.ir.deferred import BLOCK_ATTR
+from graphrev.ir.index import CycleError
+from graphrev.passes.recompute.loops.guards import hold_updates
+from graphrev.passes.recompute.loops.needs import Needs, needs_of
+from graphrev.passes.recompute.loops.plan import LoopPlan
+from graphrev.passes.recompute.loops.selection import Task
+from graphrev.passes.recompute.loops.writer import LoopWriter
+from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.facts import Facts
+from graphrev.recomputation.loops.body import Body, members_of_frames
+from graphrev.recomputation.loops.snapshots import Snapshots
+from graphrev.recomputation.loops.values import UnreachableError, Values
+from graphrev.recomputation.scopes import common_scope
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Plans, the edits that carry all of them out, and what is left alone."""
+
+    plans: tuple[LoopPlan, ...] = ()
+    edits: EditLog = ()
+    rejections: tuple[Rejection, ...] = ()
+
+
+class _RefusedError(Exception):
+    def __init__(self, task: Task, rejection: Rejection) -> None:
+        super().__init__(rejection.reason)
+        self.task = task
+        self.rejection = rejection
+
+
+def plan_loops(
+    facts: Facts, shapes: Shapes, contexts: Mapping[str, Context], tasks: Sequence[Task]
+) -> Outcome:
+    """Plans every loop of ``tasks``.
+
+    Args:
+        contexts: the loop or branch of each node.
+    """
+    if not tasks:
+        return Outcome()
+    left, rejections = list(tasks), list[Rejection]()
+    members = members_of_frames(facts)
+    while True:
+        attempt = _Attempt(facts, shapes, contexts, members)
+        try:
+            plans, edits = attempt.run(left)
+            return Outcome(plans, edits, tuple(rejections))
+        except _RefusedError as refusal:
+            left = [task for task in left if task is not refusal.task]
+            rejections.append(refusal.rejection)
+
+
+@dataclass(eq=False)
+class _Attempt:
+    """One try at all loops, on a copy of the graph."""
+
+    facts: Facts
+    shapes: Shapes
+    contexts: Mapping[str, Context]
+    members: Mapping[int, tuple[str, ...]]
+    bodies: dict[tuple[int, int], Body] = field(default_factory=dict[tuple[int, int], Body])
+
+    def __post_init__(self) -> None:
+        self._editor = GraphEditor(self.facts.graph)
+        self._snapshots = Snapshots(self.facts, self.facts.flow, self.contexts)
+
+    def run(self, tasks: Sequence[Task]) -> tuple[tuple[LoopPlan, ...], EditLog]:
+        """All plans and their edits.
+
+        Raises:
+            _RefusedError: one loop cannot be rewritten.
+        """
+        plans = tuple(self._plan(task) for task in tasks)
+        changed, edits = self._editor.finish()
+        try:
+            changed.index  # noqa: B018  (the order is found, or it is not)
+        except CycleError as error:
+            raise _blame(tasks, self._editor, error.nodes) from error
+        if edits and find_frames(changed).faults != self.facts.flow.frames.faults:
+            raise PassError(
+                "Pass 'recompute' would leave a loop whose edges cross frames; the input is "
+                "untouched. This is a fault in graphrev: please report it with the graph."
+            )
+        return plans, edits
+
+    def _body(self, pair: GradientLoop) -> Body:
+        key = (pair.forward.number, pair.backward.number)
+        if key not in self.bodies:
+            found = Body(self.facts, pair, self.members, self.contexts, self._snapshots)
+            self.bodies[key] = found
+        return self.bodies[key]
+
+    def _values(self, pair: GradientLoop, scope: str, attrs: Mapping[str, AttrValue]) -> Values:
+        outer = None if pair.outer is None else self._values(pair.outer, scope, attrs)
+        return Values(self._body(pair), outer, scope, attrs, self._editor)
+
+    def _plan(self, task: Task) -> LoopPlan:
+        body = self._body(task.pair)
+        needs = needs_of(body, task.labels)
+        freed = self._freed(body, needs)
+        refusal = _not_worth_it(task, needs, freed, self.facts)
+        if refusal is not None:
+            raise _RefusedError(task, refusal)
+        readers = self.facts.graph.readers
+        scope = common_scope(r for stack in needs.replaced for r in readers.get(stack.pop, ()))
+        scope = f"{scope}/{task.name}/recompute"
+        attrs: Mapping[str, AttrValue] = MappingProxyType({BLOCK_ATTR: task.name.encode()})
+        values = self._values(task.pair, scope, attrs)
+        writer = LoopWriter(body, needs, values, scope, attrs, self._editor)
+        with self._editor.because(task.name, f"recompute the loop of {task.pair.forward.cond}"):
+            try:
+                removed = writer.write()
+            except UnreachableError as error:
+                raise _RefusedError(task, error.rejection) from error
+            held = hold_updates(body, needs, writer, scope, self._editor)
+            if held is not None:
+                raise _RefusedError(task, held)
+        body.gone.update(removed)
+        return LoopPlan(
+            name=task.name,
+            scope=scope,
+            frame=task.pair.forward.name.decode("utf-8", "replace"),
+            regions=task.regions,
+            clones=needs.clones,
+            sources=tuple(needs.sources.values()),
+            added=tuple(values.saved),
+            removed=removed,
+            kept=tuple(s.name for s in task.pair.stacks if s.name not in removed),
+            freed_bytes=freed,
+        )
+
+    def _freed(self, body: Body, needs: Needs) -> int | None:
+        """Bytes an iteration saves less; ``None`` where that is not known."""
+        before = self._bytes(stack.value for stack in needs.replaced)
+        origins = {self.facts.origin(ref) for ref in body.pushed()}
+        after = self._bytes(ref for ref in needs.sources if ref not in origins)
+        return None if before is None or after is None else before - after
+
+    def _bytes(self, refs: Iterable[TensorRef]) -> int | None:
+        sizes = [self.shapes.bytes(ref) for ref in refs]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+def _not_worth_it(task: Task, needs: Needs, freed: int | None, facts: Facts) -> Rejection | None:
+    """The objection to a loop that nothing would be gained in."""
+    frame = task.pair.forward.name.decode("utf-8", "replace")
+    again = frozenset(_copied(task.pair, facts))
+    if not needs.replaced or again.intersection(needs.clones):
+        nodes = (task.pair.forward.cond, task.pair.backward.cond)
+        if again:
+            reason = f"The loop '{frame}' is recomputed already."
+            return Rejection(Code.ALREADY_REWRITTEN, reason, nodes)
+        reason = f"The gradient loop of '{frame}' pops no value that could be recomputed."
+        return Rejection(Code.NO_BACKWARD_READERS, reason, nodes)
+    if freed is not None and freed <= 0:
+        reason = f"The loop '{frame}' would save {-freed} bytes an iteration more, not less."
+        stacks: Iterable[Stack] = needs.replaced
+        nodes = (task.pair.forward.cond, *(stack.name for stack in stacks))
+        return Rejection(Code.NO_BACKWARD_READERS, reason, nodes[:4])
+    return None
+
+
+def _copied(pair: GradientLoop, facts: Facts) -> Iterable[str]:
+    """The nodes of the forward body that an earlier run copied."""
+    frames = facts.flow.frames
+    return (n for n in facts.recomputed if frames.frame(n) == pair.forward.number)
+
+
+def _blame(tasks: Sequence[Task], editor: GraphEditor, nodes: tuple[str, ...]) -> _RefusedError:
+    marks = {editor[name].attrs.get(BLOCK_ATTR) for name in nodes}
+    guilty = [task for task in tasks if task.name.encode() in marks]
+    task = (guilty or list(tasks))[0]
+    frame = task.pair.forward.name.decode("utf-8", "replace")
+    reason = f"Loop '{frame}': '{nodes[0]}' would wait for what it is computed from."
+    return _RefusedError(task, Rejection(Code.TRIGGER_CYCLE, reason, nodes[:4]))

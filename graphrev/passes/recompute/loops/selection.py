@@ -1,0 +1,142 @@
+"""Which loop bodies are computed again: those with marked regions, and those asked for by name.
+
+A scope opened in a loop body marks nodes of the loop's frame and not its LoopCond; a scope around
+a whole loop marks both, and is no business of this module. What ``frames`` names is recomputed
+whole, whatever regions are marked in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from graphrev.analysis.frames_gradients import ControlFlow, GradientLoop
+from graphrev.analysis.frames_loops import ROOT
+from graphrev.errors import UsageError, printable
+from graphrev.passes.recompute.regions import UNFIT_FOR_A_SCOPE, Region
+from graphrev.pipeline import Rejection
+from graphrev.recomputation.facts import Facts
+from graphrev.recomputation.loops.refusals import no_gradient_loop
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One loop with one of its gradient loops.
+
+    Attributes:
+        name: fit for a name scope.
+        labels: the region of each node that may be computed again; ``None`` where the whole body
+            is one region.
+        regions: the names of the regions.
+    """
+
+    name: str
+    pair: GradientLoop
+    labels: Mapping[str, str] | None
+    regions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The loops to rewrite, the regions that lie in no loop body, and what is left alone."""
+
+    tasks: tuple[Task, ...]
+    others: tuple[Region, ...]
+    rejections: tuple[Rejection, ...]
+
+
+def select(facts: Facts, regions: Iterable[Region], frames: str | None) -> Selection:
+    """Sorts ``regions`` and finds the loops that ``frames`` names.
+
+    Args:
+        frames: a regular expression for frame names; ``None`` names no loop.
+
+    Raises:
+        UsageError: ``frames`` is no regular expression, or matches no loop of a graph that has
+            loops.
+    """
+    named = _named(facts.flow, frames)
+    hosted: dict[int, list[Region]] = {}
+    others: list[Region] = []
+    for region in regions:
+        hosts = _hosts(facts, region)
+        for number in hosts:
+            hosted.setdefault(number, []).append(region)
+        if not hosts:
+            others.append(region)
+    rejections: list[Rejection] = []
+    tasks: list[Task] = []
+    for number in sorted({*named, *hosted}):
+        pairs = facts.flow.gradients.get(number, ())
+        marked = () if number in named else tuple(hosted[number])
+        tasks.extend(_tasks(facts, pairs, marked))
+        if not pairs:
+            rejections.extend(_refused(facts.flow, number, marked))
+    return Selection(tuple(tasks), tuple(others), tuple(rejections))
+
+
+def _named(flow: ControlFlow, frames: str | None) -> frozenset[int]:
+    """The loops that ``frames`` names and that are no gradient loops themselves."""
+    if frames is None:
+        return frozenset()
+    try:
+        search = re.compile(frames).search
+    except re.error as error:
+        shown = printable(frames)
+        raise UsageError(f"recompute: '{shown}' is no regular expression: {error}.") from None
+    gradients = {pair.backward.number for pairs in flow.gradients.values() for pair in pairs}
+    loops = {number: _text(loop.name) for number, loop in flow.frames.loops.items()}
+    found = {number for number, name in loops.items() if search(name)}
+    if loops and not found:
+        names = ", ".join(sorted({printable(name) for name in loops.values()})[:8])
+        raise UsageError(
+            f"recompute: frames='{printable(frames)}' matches no loop. The frames are {names}."
+        )
+    return frozenset(n for n in found if n not in gradients or n in flow.gradients)
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _hosts(facts: Facts, region: Region) -> tuple[int, ...]:
+    """The loops in whose bodies the region lies, and which it does not hold whole."""
+    frames, members = facts.flow.frames, frozenset(region.members)
+    found = dict.fromkeys(frames.frame(name) for name in region.members)
+    return tuple(
+        number
+        for number in found
+        if number != ROOT and number in frames.loops and frames.loops[number].cond not in members
+    )
+
+
+def _tasks(
+    facts: Facts, pairs: Iterable[GradientLoop], regions: tuple[Region, ...]
+) -> Iterator[Task]:
+    for count, pair in enumerate(pairs):
+        name = regions[0].name if len(regions) == 1 else _text(pair.forward.name)
+        name = UNFIT_FOR_A_SCOPE.sub("_", name) or "loop"
+        tail = f"_pass{count}" if count else ""
+        labels = _labels(facts, pair, regions) if regions else None
+        yield Task(f"{name}{tail}", pair, labels, tuple(region.name for region in regions))
+
+
+def _labels(facts: Facts, pair: GradientLoop, regions: Iterable[Region]) -> Mapping[str, str]:
+    number, frames = pair.forward.number, facts.flow.frames
+    return {
+        name: region.name
+        for region in regions
+        for name in region.members
+        if frames.frame(name) == number
+    }
+
+
+def _refused(flow: ControlFlow, number: int, regions: tuple[Region, ...]) -> Iterator[Rejection]:
+    for region in regions:
+        subject = f"Region '{region.name}'"
+        yield no_gradient_loop(flow, number, subject, region.members[:4])
+    if not regions:
+        loop = flow.frames.loops[number]
+        subject = f"Frame '{_text(loop.name)}': its body"
+        yield no_gradient_loop(flow, number, subject, (loop.cond,))
