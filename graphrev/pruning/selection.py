@@ -186,7 +186,7 @@ def _joined(
     flat: list[TensorRef] = []
     for ref, item in zip(given, weights):
         if item.structure.kind == "blocks":
-            ref = block_scores(writer, ref, dtype, item.structure, by=pooling)
+            ref = block_scores(writer, ref, dtype, item.structure, pooling)
         flat.append(writer.reshape(ref, (-1,), dtype))
     if len(flat) == 1:
         return flat[0]

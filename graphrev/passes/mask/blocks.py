@@ -28,7 +28,8 @@ def select_blocks(
     Args:
         zeros: how many blocks to drop, an int32 tensor of shape [1].
     """
-    found = select(writer, block_scores(writer, weights, dtype, structure), dtype, zeros)
+    by = "sum" if structure.is_even else "mean"  # in blocks of one size they order alike
+    found = select(writer, block_scores(writer, weights, dtype, structure, by), dtype, zeros)
     return Selection(spread(writer, found.mask, dtype, dims, structure), found.threshold)
 
 
@@ -37,10 +38,9 @@ def block_scores(
     weights: TensorRef,
     dtype: DType,
     structure: Structure,
-    *,
-    by: Literal["mean", "max"] = "mean",
+    by: Literal["sum", "mean", "max"],
 ) -> TensorRef:
-    """The mean, or the largest, magnitude of each block, in the shape of the grid."""
+    """The sum, the mean or the largest of each block's magnitudes, in the shape of the grid."""
     (p, a, b), (x, y, z), (gp, ga, gb) = structure.view, structure.block, structure.grid
     magnitudes = writer.reshape(writer.unary("Abs", weights, dtype), structure.view, dtype)
     padding = (gp * x - p, ga * y - a, gb * z - b)
@@ -48,11 +48,14 @@ def block_scores(
         magnitudes = _padded(writer, magnitudes, dtype, padding, 0.0)
     split = writer.reshape(magnitudes, (gp, x, ga, y, gb, z), dtype)
     attrs = {"T": dtype, "Tidx": _WHOLE, "keep_dims": False}
-    fold = "Sum" if by == "mean" else "Max"
+    fold = "Max" if by == "max" else "Sum"
     folded = writer.add(fold, fold, (split, writer.vector(_WHOLE, (1, 3, 5))), attrs)
-    if by == "mean" and not structure.is_even:
-        folded = writer.binary("RealDiv", folded, _counts(writer, structure, dtype), dtype)
-    return folded
+    if by != "mean":
+        return folded
+    counts = writer.scalar(dtype, float(x * y * z))
+    if not structure.is_even:
+        counts = _counts(writer, structure, dtype)
+    return writer.binary("RealDiv", folded, counts, dtype)
 
 
 def spread(
