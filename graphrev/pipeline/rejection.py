@@ -157,7 +157,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.KERNEL_SHARED: Explanation(
         "The variable is also read in a way that no mask can follow: looked up row by row, "
-        "multiplied by itself, passed into a function, or joined with what is not masked.",
+        "multiplied by itself, multiplied by in a changed form (scaled, normalized), passed into a "
+        "function, or joined with what is not masked.",
         "Exclude it, or mask it in the program.",
     ),
     Code.KEPT_DENSE: Explanation(

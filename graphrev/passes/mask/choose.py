@@ -13,9 +13,10 @@ from graphrev.analysis.order import index_of
 from graphrev.errors import UsageError, printable
 from graphrev.ir import Graph
 from graphrev.ir.marks import group_of, is_opted_out, is_prunable, kernel_of, role_of
+from graphrev.passes.mask.derived import CHANGES, changed_use, weights_only
 from graphrev.passes.mask.gradients import updated_by
 from graphrev.passes.mask.joins import joined
-from graphrev.passes.mask.roles import CONVOLUTIONS, EINSUM, MATRIX_PRODUCTS, VIEWS
+from graphrev.passes.mask.roles import CONVOLUTIONS, VIEWS, kernel_positions
 from graphrev.passes.mask.trace import Kernel, lookup_of, other_readers, reads_itself
 from graphrev.pipeline import Code, Rejection
 
@@ -129,12 +130,15 @@ def _shared(graph: Graph, kernel: Kernel) -> tuple[str, str] | None:
     lookup = lookup_of(graph, kernel)
     if lookup is not None:
         return f"Rows of kernel '{name}' are looked up by '{lookup}'.", lookup
-    for reader in other_readers(kernel):
+    for reader in other_readers(graph, kernel):
         node = graph[reader]
         if node.op in graph.functions or any(key in node.attrs for key in _FUNCTION_ATTRS):
             return f"Kernel '{name}' is passed into a function by '{reader}'.", reader
         if node.op == "StackPushV2":
             return f"Kernel '{name}' is kept on a stack by '{reader}'.", reader
+    changed = changed_use(graph, kernel)
+    if changed is not None:
+        return f"'{changed}' multiplies by something computed from kernel '{name}'.", changed
     return None
 
 
@@ -180,19 +184,19 @@ def _kept_dense(graph: Graph, kernels: Sequence[Kernel], choice: Choice) -> dict
 def unmasked(graph: Graph, kernels: Sequence[Kernel]) -> tuple[Rejection, ...]:
     """The convolution and product ops whose kernel is no variable, one rejection per kernel."""
     known = {tensor for kernel in kernels for tensor in kernel.tensors}
+    computed = weights_only(graph)
     found: dict[str, Rejection] = {}
     for node in graph.nodes.values():
-        places = (1,) if node.op in CONVOLUTIONS else ()
-        if node.op in MATRIX_PRODUCTS or node.op == EINSUM:
-            places = tuple(range(len(node.inputs)))
-        for place in places:
+        for place in kernel_positions(node):
             ref = node.inputs[place]
-            if ref in known:
-                continue
             source = _source(graph, ref.node)
-            if source in found:
+            if ref in known or source in found:
                 continue
-            rejection = _no_variable(graph, node.name, source, node.op in CONVOLUTIONS)
+            beside = [other.node for at, other in enumerate(node.inputs) if at != place]
+            is_kernel = node.op in CONVOLUTIONS or (
+                graph[source].op in CHANGES and source in computed and computed.isdisjoint(beside)
+            )
+            rejection = _no_variable(graph, node.name, source, is_kernel)
             if rejection is not None:
                 found[source] = rejection
     return tuple(found.values())
@@ -204,7 +208,7 @@ def _source(graph: Graph, name: str) -> str:
     return name
 
 
-def _no_variable(graph: Graph, user: str, source: str, is_filter: bool) -> Rejection | None:
+def _no_variable(graph: Graph, user: str, source: str, is_kernel: bool) -> Rejection | None:
     node = graph[source]
     if role_of(node) == "masked_weight":
         kernel = kernel_of(node) or source
@@ -213,7 +217,7 @@ def _no_variable(graph: Graph, user: str, source: str, is_filter: bool) -> Rejec
     if ops.is_constant(node.op):
         reason = f"The kernel '{source}' that '{user}' reads is a constant."
         return Rejection(Code.KERNEL_IS_CONSTANT, reason, (source, user))
-    if is_filter and not ops.is_variable(node.op):
+    if is_kernel and not ops.is_variable(node.op):
         reason = f"The kernel that '{user}' reads is computed by '{source}', a {node.op}."
         return Rejection(Code.KERNEL_IS_COMPUTED, reason, (user, source))
     return None

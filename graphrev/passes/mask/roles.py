@@ -28,7 +28,8 @@ CONVOLUTIONS = frozenset(_FILTER)
 both multiply by the kernel."""
 
 VIEWS = frozenset(
-    {"Identity", "Cast", "Transpose", "Reshape", "ExpandDims", "Squeeze", "Enter", "Switch"}
+    "Identity StopGradient PreventGradient Cast Transpose Reshape ExpandDims Squeeze Enter "
+    "Switch".split()
 )
 """Ops whose output holds the elements of input 0 and nothing else."""
 JOINS = frozenset({"ConcatV2"})

@@ -76,13 +76,19 @@ class Read:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A floating-point variable with its reads."""
+    """A floating-point variable with its reads, and ``others`` that no product follows."""
 
     node: Node
     dtype: DType
     dims: tuple[int | None, ...] | None
     is_resource: bool
     reads: tuple[Read, ...]
+    others: tuple[Read, ...] = ()
+
+    @property
+    def raw(self) -> tuple[TensorRef, ...]:
+        """Every tensor that holds the value as it is."""
+        return tuple(read.tensor for read in (*self.reads, *self.others))
 
     @property
     def name(self) -> str:
@@ -114,7 +120,8 @@ def find_kernels(graph: Graph) -> tuple[Kernel, ...]:
         if used:
             shape = node.attrs.get("shape")
             dims = getattr(shape, "dims", None)
-            found.append(Kernel(node, dtype.base, dims, is_resource, used))
+            others = tuple(read for read in reads if not any(read.uses()))
+            found.append(Kernel(node, dtype.base, dims, is_resource, used, others))
     return tuple(found)
 
 
@@ -136,14 +143,21 @@ def _ref_reads(graph: Graph, name: str) -> Iterator[Read]:
 
 
 def _resource_reads(graph: Graph, name: str) -> Iterator[Read]:
+    for handle, path in _handles(graph, name):
+        for reader in graph.readers_of(handle):
+            if graph[reader].op == "ReadVariableOp":
+                yield _explore(graph, TensorRef(reader), path)
+
+
+def _handles(graph: Graph, name: str) -> Iterator[tuple[TensorRef, tuple[str, ...]]]:
+    """A resource variable's handle wherever it is led, with the nodes that lead it there."""
     pending: list[tuple[TensorRef, tuple[str, ...]]] = [(TensorRef(name), ())]
     while pending:
         handle, path = pending.pop(0)
+        yield handle, path
         for reader in graph.readers_of(handle):
             node = graph[reader]
-            if node.op == "ReadVariableOp":
-                yield _explore(graph, TensorRef(reader), path)
-            elif node.op in _CONTEXT_OPS and node.inputs[0] == handle:
+            if node.op in _CONTEXT_OPS and node.inputs[0] == handle:
                 outputs = _outputs(node)
                 pending.extend((output, (*path, reader)) for output in outputs)
 
@@ -223,9 +237,12 @@ def _outputs(node: Node) -> tuple[TensorRef, ...]:
     return tuple(TensorRef(node.name, index) for index in range(count))
 
 
-def other_readers(kernel: Kernel) -> Iterator[str]:
-    """The nodes that read the value for something else than a product."""
-    for read in kernel.reads:
+def other_readers(graph: Graph, kernel: Kernel) -> Iterator[str]:
+    """The nodes that read the value, or the handle, for something else than a product."""
+    if kernel.is_resource:
+        for handle, _ in _handles(graph, kernel.name):
+            yield from (r for r in graph.readers_of(handle) if graph[r].op != "ReadVariableOp")
+    for read in (*kernel.reads, *kernel.others):
         for edges in read.edges.values():
             for edge in edges:
                 if not edge.is_use and not edge.outputs:
@@ -245,8 +262,4 @@ def reads_itself(graph: Graph, kernel: Kernel) -> str | None:
 
 def lookup_of(graph: Graph, kernel: Kernel) -> str | None:
     """An op that looks rows of the variable up (an embedding), if there is one."""
-    if kernel.is_resource:
-        for reader in graph.readers_of(TensorRef(kernel.name)):
-            if graph[reader].op in LOOKUPS:
-                return reader
-    return next((name for name in other_readers(kernel) if graph[name].op in LOOKUPS), None)
+    return next((name for name in other_readers(graph, kernel) if graph[name].op in LOOKUPS), None)

@@ -96,6 +96,13 @@ def tensordot():
     return tf.tensordot(h, normal("v", [6, 2]), [[2], [0]])
 
 
+def stopped():
+    """A kernel that is used a second time behind a stop_gradient."""
+    w = normal("w", [5, 5])
+    h = tf.tanh(tf.matmul(tf.tanh(tf.matmul(data([4, 5]), w)), tf.stop_gradient(w)))
+    return tf.matmul(h, normal("v", [5, 2]))
+
+
 def attention():
     """Three projections of one fed input: kernels of one shape that read the same data."""
     x = data([4, 6])
@@ -174,6 +181,7 @@ CASES = {
         shared,
         transposed,
         tied,
+        stopped,
         conv1d,
         conv2d,
         conv3d,

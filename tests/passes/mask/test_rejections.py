@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import tensorflow
 
 import graphrev
 from graphrev.ir import Graph
@@ -124,6 +125,77 @@ def test_code_is_given_with_its_nodes(code: Code) -> None:
     assert all(name in graph for r in given for name in r.nodes)
     assert all(r.nodes and r.reason.endswith(".") for r in given)
     assert (outcome.after is graph) == (not plan.kernels)
+
+
+def scaled(h: Any, w: Any) -> Any:
+    return tf.matmul(h, w * 2.0)
+
+
+def normalized(h: Any, w: Any) -> Any:
+    """Spectral normalization: two products find the norm, a third reads the quotient."""
+    u = tf.ones([1, 3])
+    v = tf.nn.l2_normalize(tf.matmul(u, w, transpose_b=True))
+    return tf.matmul(h, w / tf.squeeze(tf.matmul(tf.matmul(v, w), u, transpose_b=True)))
+
+
+def moved(h: Any, w: Any) -> Any:
+    """A gradient step inside the graph."""
+    return tf.matmul(h, w - 0.1 * tf.gradients(tf.matmul(h, w), w)[0])
+
+
+def carried(h: Any, w: Any) -> Any:
+    """A loop variable that starts as the kernel."""
+
+    def body(step: Any, h: Any, w: Any) -> Any:
+        return step + 1, tf.matmul(h, w), w * 0.5
+
+    return tf.while_loop(lambda step, *_: step < 2, body, [0, h, w])[1]
+
+
+def chosen(h: Any, w: Any) -> Any:
+    return tf.matmul(h, tf.cond(tf.reduce_sum(h) > 0, lambda: w, lambda: -w))
+
+
+def called(h: Any, w: Any) -> Any:
+    return tensorflow.function(lambda x: tf.matmul(x, w))(h)
+
+
+@pytest.mark.parametrize("resource", [False, True])
+@pytest.mark.parametrize("use", [scaled, normalized, moved, carried, chosen, called])
+def test_kernel_that_another_product_reads_changed_is_left_alone(use: Any, resource: bool) -> None:
+    """Half of its weights would still be there, behind the mask's back."""
+
+    def build() -> Any:
+        w = variable("w", [3, 3], resource=resource)
+        h = tf.tanh(tf.matmul(tf.placeholder(tf.float32, [4, 3], "x"), w))
+        return tf.reduce_sum(tf.matmul(use(h, w), variable("v", [3, 2])))
+
+    if use is called and not resource:
+        pytest.skip("functions capture resource variables only")
+    tf.disable_control_flow_v2()
+    _, plan = mask(built(build))
+    assert [kernel.variable for kernel in plan.kernels] == ["v"]
+    assert ("w", Code.KERNEL_SHARED) in [(r.nodes[0], r.code) for r in plan.rejections]
+
+
+def test_what_a_regularizer_computes_from_a_kernel_does_not_matter() -> None:
+    def build() -> Any:
+        w = variable("w", [3, 2])
+        y = tf.matmul(tf.placeholder(tf.float32, [4, 3], "x"), w)
+        return tf.reduce_sum(y**2) + tf.reduce_sum(tf.abs(w * 0.1)) + tf.nn.l2_loss(w)
+
+    _, plan = mask(built(build))
+    assert [kernel.variable for kernel in plan.kernels] == ["w"] and not plan.rejections
+
+
+def test_matrix_product_with_computed_weights_is_accounted_for() -> None:
+    def build() -> Any:
+        h = tf.matmul(tf.placeholder(tf.float32, [4, 3], "x"), variable("w", [3, 3]))
+        return tf.matmul(h, tf.nn.l2_normalize(variable("v", [3, 2])), name="y")
+
+    _, plan = mask(built(build))
+    found = [r.nodes[0] for r in plan.rejections if r.code is Code.KERNEL_IS_COMPUTED]
+    assert found == ["y"]
 
 
 def test_shared_first_layer_is_told_apart_by_the_update_it_leads_to() -> None:
