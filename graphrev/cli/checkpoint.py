@@ -69,7 +69,7 @@ def command(
     if output is not None:
         _check(output, form, prefix, overwrite=overwrite)
     with Stages() as stages:
-        loaded = load_with_progress(graph, stages).graph
+        loaded = _masked(load_with_progress(graph, stages))
         if prefix is None and output is None and (frozen := _frozen(loaded)):
             _tell(frozen, (), None, as_json=as_json)
             return 0
@@ -97,6 +97,16 @@ def _graph_beside(prefix: str | None) -> str:
     if not path.is_file():
         raise UsageError(f"There is no '{printable(str(path))}'. Give the masked graph with -g.")
     return str(path)
+
+
+def _masked(model: Any) -> Any:
+    """The graph, marked where contrib masked it."""
+    from graphrev.passes.mask import contrib
+
+    if model.envelope is None:
+        return model.graph
+    collections = {name: model.envelope.collection(name) for name in contrib.COLLECTIONS}
+    return contrib.with_marks(model.graph, collections)
 
 
 def _frozen(graph: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow
 
 from graphrev.ir.marks import KERNEL_ATTR, ROLE_ATTR
+from graphrev.pruning.errors import PruningRuntimeError
 
 tf: Any = tensorflow.compat.v1
 _core: Any = importlib.import_module("tensorflow.core.framework.attr_value_pb2")
@@ -32,6 +33,19 @@ MASKED_WEIGHT_NAME = "weights/masked_weight"
 def in_group(collection: str, group: str | None) -> str:
     """The collection of a group's part of ``collection``."""
     return collection if group is None else f"{collection}_{group}"
+
+
+def check_graph(call: str) -> None:
+    """Refuses eager mode.
+
+    Raises:
+        RuntimeError: there is no graph (a ``PruningRuntimeError``).
+    """
+    if tf.executing_eagerly():
+        raise PruningRuntimeError(
+            f"{call} needs a graph. Call it inside 'with tf.Graph().as_default():', or start the "
+            "program with tf.compat.v1.disable_eager_execution()."
+        )
 
 
 def multiply(mask: Any, threshold: Any, weight: Any) -> Any:

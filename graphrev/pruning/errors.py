@@ -20,6 +20,12 @@ class PruningTypeError(UsageError, TypeError):
     __init__ = Exception.__init__
 
 
+class PruningRuntimeError(UsageError, RuntimeError):
+    """The call is made where it cannot work: in eager mode."""
+
+    __init__ = Exception.__init__
+
+
 class PruningKeyError(UsageError, KeyError):
     """A hyper-parameter that there is not."""
 

@@ -63,6 +63,7 @@ def apply_mask_and_return(x: Any, scope: Any = "", prune_option: str = WEIGHT) -
 
 
 def _apply(x: Any, scope: Any, option: str, group: str | None) -> tuple[Any, Any]:
+    core.check_graph("apply_mask")
     if not hasattr(x, "get_shape") or not hasattr(x, "dtype"):
         raise PruningTypeError(f"apply_mask takes a tensor or a variable, not {type(x).__name__}.")
     if option not in (WEIGHT, *GRADIENT_OPTIONS):

@@ -25,8 +25,10 @@ def opened(scope: Any, default: str, inputs: Any, reuse: Any) -> Generator[Any]:
     """Opens a layer's variable scope.
 
     Raises:
+        RuntimeError: in eager mode (a ``PruningRuntimeError``).
         ValueError: ``reuse`` is set and ``scope`` is not (TensorFlow's own error).
     """
+    core.check_graph("A masked layer")
     with tf.variable_scope(
         scope, default, [inputs], reuse=reuse, custom_getter=_model_variable
     ) as inner:

@@ -44,11 +44,13 @@ class Pruning:
         sparsity: a scalar variable or tensor to use instead of the schedule.
 
     Raises:
+        RuntimeError: in eager mode (a ``PruningRuntimeError``).
         ValueError: the specification makes no sense, or there is no global step (a
             ``PruningValueError``).
     """
 
     def __init__(self, spec: Any = None, global_step: Any = None, sparsity: Any = None) -> None:
+        core.check_graph("Pruning")
         self._spec = get_pruning_hparams() if spec is None else complete(spec)
         check(self._spec)
         self._maps = Maps.of(self._spec)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.cli.runner import invoke
 from tools.oracle import environment, find_oracle
 
 pytestmark = pytest.mark.oracle
@@ -64,3 +65,12 @@ def test_checkpoint_of_contrib_is_trained_on(both: tuple[Any, Any, str]) -> None
     contrib, _, saved = both
     resumed = run(sys.executable, steps=STEPS - STEPS // 2, restore=saved)
     assert resumed["zeros"] == contrib["zeros"][STEPS // 2 :]
+
+
+def test_checkpoint_of_contrib_is_reported(both: tuple[Any, Any, str], capsys: Any) -> None:
+    contrib, _, saved = both
+    outcome = invoke(capsys, "checkpoint", saved, "--sparsity", "--json")
+    assert outcome.code == 0, outcome.err
+    rows = json.loads(outcome.out)["kernels"]
+    assert [row["kernel"] for row in rows] == contrib["get_weights"]
+    assert [row["zeros"] for row in rows] == contrib["zeros"][STEPS // 2 - 1]

@@ -202,3 +202,21 @@ def test_cli_refuses_to_write_what_it_is_to_report(tmp_path: Path, capsys: Any) 
     assert_refused(outcome, 2, "--sparsity only reports")
     assert_refused(invoke(capsys, "checkpoint", "--sparsity"), 2, "Give a checkpoint")
     assert_refused(invoke(capsys, "checkpoint", tmp_path / "none"), 2, "none.meta")
+
+
+def test_cli_reads_masks_off_the_collections_of_contribs_graphs(
+    tmp_path: Path, capsys: Any
+) -> None:
+    _, train_op = net()
+    monitored(tmp_path, pruning.PruningHook(SPEC), train_op, 10)
+    (path,) = tmp_path.glob("model.ckpt-10.meta")
+    meta = tf.MetaGraphDef.FromString(path.read_bytes())
+    for node in meta.graph_def.node:
+        for key in [key for key in node.attr if key.startswith("_graphrev")]:
+            del node.attr[key]
+    path.write_bytes(meta.SerializeToString())
+    outcome = invoke(capsys, "checkpoint", tmp_path, "--json")
+    assert [row["zeros"] for row in json.loads(outcome.out)["kernels"]] == [32]
+    meta.collection_def["masks"].node_list.value.append("net/mask:0")
+    path.write_bytes(meta.SerializeToString())
+    assert_refused(invoke(capsys, "checkpoint", tmp_path), 2, "no masks that a mask pass recorded")

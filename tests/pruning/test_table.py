@@ -6,6 +6,8 @@ resource variables and the control flow of TensorFlow 2, and with references and
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow
 
+from graphrev import layers, pruning
 from graphrev.errors import GraphrevError
 from tests.pruning import rows_layers, rows_parameters, rows_updates
 from tests.pruning.rows import Raises, Row
@@ -45,3 +48,40 @@ def test_row(row: Row) -> None:
             run()
     said = str(caught.value)
     assert isinstance(caught.value, GraphrevError) or any(text in said for text in UPSTREAM)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: pruning.apply_mask(tensorflow.ones([2])),
+        lambda: pruning.masked_convolution(tensorflow.ones([2, 8, 3]), 4, 3),
+        lambda: pruning.masked_fully_connected(tensorflow.ones([2, 8]), 4),
+        pruning.Pruning,
+    ],
+)
+def test_eager_mode_is_refused(call: Any) -> None:
+    with tensorflow.init_scope():
+        if not tensorflow.executing_eagerly():
+            pytest.skip("this process has left eager mode")
+        with pytest.raises(RuntimeError, match="needs a graph") as caught:
+            call()
+    assert isinstance(caught.value, GraphrevError)
+
+
+def test_nothing_is_imported_before_a_name_is_used() -> None:
+    """TensorFlow takes seconds; a program that only looks at hyper-parameters does not wait."""
+    program = (
+        "import sys, graphrev.pruning as p; p.get_pruning_hparams().parse('nbins=3');"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", pruning.__all__)
+def test_every_name_is_there(name: str) -> None:
+    assert callable(getattr(pruning, name))
+
+
+@pytest.mark.parametrize("name", [n for n in layers.__all__ if n.lower().startswith("masked")])
+def test_layers_have_the_masked_ones(name: str) -> None:
+    assert getattr(layers, name) is getattr(pruning, name)
