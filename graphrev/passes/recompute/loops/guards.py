@@ -2,7 +2,9 @@
 
 See :mod:`graphrev.recomputation.guards`. Copies inside a loop cannot be waited for from outside.
 But the countdown of the gradient loop can wait for the copies of its iteration, and then the Exit
-of the countdown comes after the copies of all iterations.
+of the countdown comes after the copies of all iterations. It waits for what gradients read of them
+and not for the copies that read the buffer: Grappler does not fuse an op that somebody waits for,
+so a copied product would be rounded otherwise than the original.
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ def hold_updates(
         if pair.outer is not None or update in body.contexts or _left(pair) in body.contexts:
             reason = f"'{update}' writes a variable that the loop of '{pair.forward.cond}' reads."
             return Rejection(Code.VARIABLE_CHANGES, reason, (update, pair.forward.cond))
-    copies = dict.fromkeys(writer.copy_of(name) for names in readers.values() for name in names)
-    editor.add_controls(pair.countdown.next, copies)
+    results = dict.fromkeys(_result(body, needs, n) for names in readers.values() for n in names)
+    waits = [writer.result(ref, f"{scope}/{ref.node}/done") for ref in results]
+    editor.add_controls(pair.countdown.next, waits)
     done = pair.countdown.exits or (_exit(pair, scope, editor),)
     for update in readers:
         editor.add_controls(update, done[:1])
@@ -56,6 +59,21 @@ def _owners(body: Body, refs: Iterable[TensorRef]) -> Iterator[str]:
             yield owner
         inputs = body.around.graph[ref.node].inputs
         pending.extend(source for source in inputs if source.node in body.free)
+
+
+def _result(body: Body, needs: Needs, name: str) -> TensorRef:
+    """What gradients read that the copy of ``name`` is needed for."""
+    around = body.around
+    read = {around.origin(stack.value): stack for stack in needs.replaced}
+    reached = {name}
+    for clone in needs.clones:
+        sources = (around.origin(ref).node for ref in around.graph[clone].inputs)
+        if clone == name or not reached.isdisjoint(sources):
+            reached.add(clone)
+            found = next((ref for ref in read if ref.node == clone), None)
+            if found is not None:
+                return found
+    raise AssertionError(f"Nobody reads what the copy of {name} is for.")
 
 
 def _left(pair: GradientLoop) -> str:

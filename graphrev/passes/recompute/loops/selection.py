@@ -86,7 +86,7 @@ def _named(flow: ControlFlow, frames: str | None) -> frozenset[int]:
         shown = printable(frames)
         raise UsageError(f"recompute: '{shown}' is no regular expression: {error}.") from None
     gradients = {pair.backward.number for pairs in flow.gradients.values() for pair in pairs}
-    loops = {number: _text(loop.name) for number, loop in flow.frames.loops.items()}
+    loops = {number: _text(name) for number, (name, _) in _entered(flow).items()}
     found = {number for number, name in loops.items() if search(name)}
     if loops and not found:
         names = ", ".join(sorted({printable(name) for name in loops.values()})[:8])
@@ -94,6 +94,16 @@ def _named(flow: ControlFlow, frames: str | None) -> frozenset[int]:
             f"recompute: frames='{printable(frames)}' matches no loop. The frames are {names}."
         )
     return frozenset(n for n in found if n not in gradients or n in flow.gradients)
+
+
+def _entered(flow: ControlFlow) -> dict[int, tuple[bytes, str]]:
+    """By frame, malformed ones too, its name and an Enter of it."""
+    found: dict[int, tuple[bytes, str]] = {}
+    for node, number in flow.frames.of.items():
+        name = flow.graph[node].attrs.get("frame_name")
+        if number not in found and isinstance(name, bytes):
+            found[number] = (name, node)
+    return found
 
 
 def _text(name: bytes) -> str:
@@ -137,6 +147,5 @@ def _refused(flow: ControlFlow, number: int, regions: tuple[Region, ...]) -> Ite
         subject = f"Region '{region.name}'"
         yield no_gradient_loop(flow, number, subject, region.members[:4])
     if not regions:
-        loop = flow.frames.loops[number]
-        subject = f"Frame '{_text(loop.name)}': its body"
-        yield no_gradient_loop(flow, number, subject, (loop.cond,))
+        name, enter = _entered(flow)[number]
+        yield no_gradient_loop(flow, number, f"The body of '{_text(name)}'", (enter,))

@@ -62,23 +62,27 @@ class LoopWriter:
             self._copies[name] = self._copy(name)
         return tuple(self._replace())
 
-    def copy_of(self, name: str) -> str:
-        """The copy of a node."""
-        return self._copies[name]
+    def result(self, ref: TensorRef, name: str) -> str:
+        """Adds a node that runs when the copy of ``ref``, a value of the body, is computed."""
+        return self._identity(self._input(ref), ref, name, ())
 
     def _gate(self, ref: TensorRef, value: TensorRef, waits: tuple[str, ...]) -> TensorRef:
+        return TensorRef(self._identity(value, ref, f"{self._scope}/{ref.node}/gate", waits))
+
+    def _identity(self, value: TensorRef, ref: TensorRef, name: str, waits: tuple[str, ...]) -> str:
+        """An identity of ``value``, which stands for ``ref``."""
         source = self._graph[ref.node]
         dtype = ops.output_dtype(source, ref.index)
-        assert dtype is not None  # it could not have been brought
-        gate = Node(
-            name=self._editor.unique_name(f"{self._scope}/{ref.node}/gate"),
+        assert dtype is not None  # it could not have been copied or brought
+        node = Node(
+            name=self._editor.unique_name(name),
             op="Identity",
             inputs=(value,),
             control_inputs=waits,
             device=source.device,
             attrs=MappingProxyType({"T": dtype.base, **self._attrs}),
         )
-        return TensorRef(self._editor.add(gate))
+        return self._editor.add(node)
 
     def _copy(self, name: str) -> str:
         node = without_marks(self._graph[name])
