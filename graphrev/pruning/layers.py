@@ -7,11 +7,12 @@ which were refused, work here (:func:`masked_convolution`).
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import tensorflow
 
@@ -21,6 +22,7 @@ from graphrev.pruning.parameters import Parameters, finished, opened
 tf: Any = tensorflow.compat.v1
 Tensor: TypeAlias = Any
 Function: TypeAlias = Callable[..., Any]
+CallT = TypeVar("CallT", bound=Callable[..., Any])
 
 _GLOROT, _ZEROS = tf.glorot_uniform_initializer(), tf.zeros_initializer()
 _FORMATS = {
@@ -30,6 +32,16 @@ _FORMATS = {
 }
 
 
+def _in_arg_scopes(function: CallT) -> CallT:
+    """Lets ``tf_slim.arg_scope``, contrib's, set arguments where that package is installed."""
+    try:
+        scopes: Any = importlib.import_module("tf_slim.ops.arg_scope")
+    except (ImportError, AttributeError):
+        return function
+    return scopes.add_arg_scope(function)
+
+
+@_in_arg_scopes
 def masked_convolution(
     inputs: Tensor,
     num_outputs: int,
@@ -116,7 +128,9 @@ def masked_conv2d(inputs: Tensor, *args: Any, **options: Any) -> Tensor:
     return masked_convolution(inputs, *args, **options)
 
 
-masked_conv2d.__signature__ = inspect.signature(masked_convolution)  # type: ignore[attr-defined]
+vars(masked_conv2d)["__signature__"] = inspect.signature(masked_convolution)
+if "_key_op" in vars(masked_convolution):  # an arg_scope of one is one of both, as in contrib
+    vars(masked_conv2d)["_key_op"] = vars(masked_convolution)["_key_op"]
 
 
 @dataclass(frozen=True)
@@ -191,6 +205,7 @@ def _each(value: Any, count: int, name: str) -> tuple[int, ...]:
     return sizes
 
 
+@_in_arg_scopes
 def masked_fully_connected(
     inputs: Tensor,
     num_outputs: int,

@@ -85,3 +85,14 @@ def test_every_name_is_there(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in layers.__all__ if n.lower().startswith("masked")])
 def test_layers_have_the_masked_ones(name: str) -> None:
     assert getattr(layers, name) is getattr(pruning, name)
+
+
+@pytest.mark.parametrize("of", ["masked_convolution", "masked_conv2d", "masked_fully_connected"])
+def test_arg_scope_sets_arguments(of: str) -> None:
+    slim = pytest.importorskip("tf_slim")
+    build = pruning.masked_fully_connected if "full" in of else pruning.masked_conv2d
+    shape = (2, 8) if "full" in of else (2, 8, 8, 3)
+    size = {} if "full" in of else {"kernel_size": 3}
+    with tf.Graph().as_default(), slim.arg_scope([getattr(pruning, of)], activation_fn=tf.tanh):
+        assert build(tf.ones(shape), 4, **size).op.type == "Tanh"
+        assert build(tf.ones(shape), 4, activation_fn=None, **size).op.type == "BiasAdd"
