@@ -1,0 +1,41 @@
+"""On graphs of TensorFlow 1.15, trained there, ties change nothing about the count."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphrev
+from tests.passes.mask import ties
+from tools.oracle import environment, find_oracle
+
+SHARES = (0.0, 0.5, 0.9)
+
+
+@pytest.mark.oracle
+def test_exactly_the_first_of_the_smallest_are_dropped_under_tensorflow_1(tmp_path: Path) -> None:
+    python, why = find_oracle(install=False)
+    if python is None:
+        pytest.skip(why)
+
+    def child(what: str) -> None:
+        command = [str(python), "-W", "ignore", str(ties.__file__), what, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment())
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    child("build")
+    for share in SHARES:
+        spec = f"mask{{sparsity={share},first=masked,last=masked,frequency=1}}"
+        graphrev.rewrite(tmp_path / "ties.pb", spec).save(tmp_path / f"{share}.masked.pb")
+    child("train")
+    for share in SHARES:
+        found = np.load(tmp_path / f"{share}.masked.pb.npz")
+        assert set(found) == set(ties.kernels())
+        for name, weights in ties.kernels().items():
+            count = min(round(weights.size * share), weights.size - 1)
+            order = np.argsort(np.abs(weights.astype(np.float32)).ravel(), kind="stable")
+            dropped = np.flatnonzero(found[name].ravel() == 0)
+            assert set(dropped) == set(order[:count]), (name, share)
