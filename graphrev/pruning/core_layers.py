@@ -78,7 +78,14 @@ def _in_control_flow() -> bool:
 
 
 def _mark(operation: Any, key: str, value: str) -> None:
-    operation._set_attr(key, _core.AttrValue(s=value.encode()))
+    """Marks a node once: one that a session has run may not be changed."""
+    if key not in operation.node_def.attr:
+        operation._set_attr(key, _core.AttrValue(s=value.encode()))
+
+
+def mark_last_update(variable: Any) -> None:
+    """Records that a variable remembers the step of the last update."""
+    _mark(variable.op, ROLE_ATTR, "last-update")
 
 
 def is_variable(thing: Any) -> bool:

@@ -59,6 +59,7 @@ class Pruning:
         self._scheduled: Any = None
         self._sparsity = self._setup_sparsity() if sparsity is None else sparsity
         self._last_update_step = self._step_variable("last_mask_update_step")
+        core.mark_last_update(self._last_update_step)
         self._last_gradient_update_step: Any = None
         if self._spec.prune_option in GRADIENT_OPTIONS:
             self._last_gradient_update_step = self._step_variable("last_gradient_update_step")

@@ -220,3 +220,34 @@ def test_cli_reads_masks_off_the_collections_of_contribs_graphs(
     meta.collection_def["masks"].node_list.value.append("net/mask:0")
     path.write_bytes(meta.SerializeToString())
     assert_refused(invoke(capsys, "checkpoint", tmp_path), 2, "no masks that a mask pass recorded")
+
+
+def test_cli_starts_a_pruned_job_from_a_dense_checkpoint(tmp_path: Path, capsys: Any) -> None:
+    tf.train.get_or_create_global_step()
+    with tf.variable_scope("net"), tf.Session() as session:
+        weights = tf.get_variable("weights", [8, 8])
+        tf.get_variable("biases", [8])
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, str(tmp_path / "dense"), write_meta_graph=False)
+        before = session.run(weights)
+    with tf.Graph().as_default(), tf.Session() as session:
+        net()
+        updates()
+        saver = tf.train.Saver()
+        tf.train.export_meta_graph(str(tmp_path / "pruned.meta"), saver_def=saver.as_saver_def())
+        made = ("-g", tmp_path / "pruned.meta", "-o", tmp_path / "start")
+        assert invoke(capsys, "checkpoint", tmp_path / "dense", *made).code == 0
+        saver.restore(session, str(tmp_path / "start"))
+        masked, last = session.run([pruning.get_masked_weights()[0], tf.global_variables()[-1]])
+    assert (masked == before).all()
+    assert last == 0
+
+
+def test_weights_are_shared_after_a_session_has_run() -> None:
+    with tf.Session() as session:
+        out = pruning.masked_fully_connected(tf.ones([2, 4]), 4, scope="net")
+        session.run(tf.global_variables_initializer())
+        again = pruning.masked_fully_connected(tf.ones([2, 4]), 4, scope="net", reuse=True)
+        one, other = session.run([out, again])
+    assert (one == other).all()
+    assert len(pruning.get_masks()) == 1
