@@ -97,23 +97,30 @@ def _nested(raw: bytes, changes: Changes, depth: int) -> bytes:
 
 
 def _values(raw: bytes, changes: Changes) -> bytes:
-    """A ValuesDef: ``values`` (1) lists tensors, ``external_values`` (2) maps inner to outer."""
-    listed = [wire.text(value) for number, _, value in wire.fields(raw) if number == 1]
+    """A ValuesDef: ``values`` (1) lists tensors, ``external_values`` (2) maps inner to outer.
+
+    An entry of the map whose inner or outer end is gone leaves both: TensorFlow looks both up.
+    """
+    fields = list(wire.fields(raw))
+    entries = [_entry(value) for number, _, value in fields if number == 2]
+    gone = {e[1] for e in entries if not all(changes.keeps(name) for name in e.values())}
+    listed = [wire.text(value) for number, _, value in fields if number == 1]
     parts = [
         wire.bytes_field(1, changes.tensor(name).encode("utf-8"))
         for name in _with_copies(listed, changes)
-        if changes.keeps(name)
+        if changes.keeps(name) and name not in gone
     ]
-    for number, kind, value in wire.fields(raw):
-        if number == 2:
-            entry = [
-                (n, changes.tensor(wire.text(v))) for n, _, v in wire.fields(wire.chunk(value))
-            ]
-            inner = b"".join(wire.bytes_field(n, text.encode("utf-8")) for n, text in entry)
-            parts.append(wire.bytes_field(2, inner))
-        elif number != 1:
-            parts.append(wire.encode_field((number, kind, value)))
+    for entry in entries:
+        if entry[1] not in gone:
+            ends = (wire.bytes_field(n, changes.tensor(e).encode()) for n, e in entry.items())
+            parts.append(wire.bytes_field(2, b"".join(ends)))
+    parts.extend(wire.encode_field(part) for part in fields if part[0] not in (1, 2))
     return b"".join(parts)
+
+
+def _entry(value: int | bytes) -> dict[int, str]:
+    """An entry of a map of strings: key (1) and value (2), empty where they are left out."""
+    return {1: "", 2: ""} | {n: wire.text(v) for n, _, v in wire.fields(wire.chunk(value))}
 
 
 def _with_copies(listed: list[str], changes: Changes) -> list[str]:

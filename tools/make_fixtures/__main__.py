@@ -38,6 +38,7 @@ NETS = [
     exotic.aux_head,
     exotic.dropout_unseeded,
     exotic.devices,
+    exotic.recurrent,
     unfit.near_misses_unmarked,
 ]
 LABELS = [0, 10]

@@ -86,3 +86,15 @@ def devices():
     tf.add_to_collection("train_op", optimizer.apply_gradients(pairs, name="train"))
     return {"shows": "device strings, colocation, colocated gradients", "pairs": 3,
             "marked": False, "gradients": [g.name for g, _ in pairs]}
+
+
+def recurrent():
+    """An LSTM by tf.nn.dynamic_rnn over sequences of different lengths, its outputs in the loss."""
+    x = tf.placeholder(tf.float32, [None, 9, 8], name="x")
+    lengths = tf.placeholder(tf.int32, [None], name="lengths")
+    cell = tf.nn.rnn_cell.LSTMCell(8, initializer=tf.random_normal_initializer(stddev=0.4, seed=1))
+    outputs, _ = tf.nn.dynamic_rnn(cell, x, lengths, dtype=tf.float32)
+    loss = tf.reduce_mean(tf.square(outputs - x), name="loss")
+    gradients = train(loss, tf.train.GradientDescentOptimizer(0.1))
+    return {"shows": "an LSTM by dynamic_rnn, reference variables", "pairs": 0, "marked": False,
+            "gradients": gradients}
