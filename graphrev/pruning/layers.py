@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import numbers
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import tensorflow
 
 from graphrev.pruning.errors import PruningValueError
 from graphrev.pruning.parameters import Parameters, finished, opened
+from graphrev.pruning.windows import FORMATS, Window
 
 tf: Any = tensorflow.compat.v1
 Tensor: TypeAlias = Any
@@ -25,11 +24,6 @@ Function: TypeAlias = Callable[..., Any]
 CallT = TypeVar("CallT", bound=Callable[..., Any])
 
 _GLOROT, _ZEROS = tf.glorot_uniform_initializer(), tf.zeros_initializer()
-_FORMATS = {
-    3: ("NWC", "NCW"),
-    4: ("NHWC", "NCHW"),
-    5: ("NDHWC", "NCDHW"),
-}
 
 
 def _in_arg_scopes(function: CallT) -> CallT:
@@ -88,11 +82,11 @@ def masked_convolution(
         ValueError: rank, shape, format, padding, or stride and rate together are not supported (a
             ``PruningValueError``).
     """
-    if data_format not in (None, *(name for pair in _FORMATS.values() for name in pair)):
+    if data_format not in (None, *(name for pair in FORMATS.values() for name in pair)):
         raise PruningValueError(f"Invalid data_format: {data_format!r}")
     with opened(scope, "Conv", inputs, reuse) as layer:
         inputs = tf.convert_to_tensor(inputs)
-        window = _Window.of(inputs, data_format, kernel_size, stride, rate, padding)
+        window = Window.of(inputs, data_format, kernel_size, stride, rate, padding)
         parameters = Parameters(layer, inputs.dtype.base_dtype, trainable, variables_collections)
         shape = (*window.sizes, window.channels, num_outputs)
         masked = parameters.weights(shape, weights_initializer, weights_regularizer, "mask weights")
@@ -131,78 +125,6 @@ def masked_conv2d(inputs: Tensor, *args: Any, **options: Any) -> Tensor:
 vars(masked_conv2d)["__signature__"] = inspect.signature(masked_convolution)
 if "_key_op" in vars(masked_convolution):  # an arg_scope of one is one of both, as in contrib
     vars(masked_conv2d)["_key_op"] = vars(masked_convolution)["_key_op"]
-
-
-@dataclass(frozen=True)
-class _Window:
-    """What a convolution does along its axes.
-
-    Attributes:
-        sizes, strides, rates: one for each axis.
-        channels: how many the input has.
-    """
-
-    sizes: tuple[int, ...]
-    strides: tuple[int, ...]
-    rates: tuple[int, ...]
-    channels: int
-    data_format: str
-
-    @property
-    def is_channels_first(self) -> bool:
-        """Whether channels are the second axis."""
-        return self.data_format.startswith("NC")
-
-    @classmethod
-    def of(
-        cls,
-        inputs: Tensor,
-        data_format: str | None,
-        kernel_size: Any,
-        stride: Any,
-        rate: Any,
-        padding: Any,
-    ) -> _Window:
-        rank = inputs.shape.ndims
-        if rank not in _FORMATS:
-            raise PruningValueError(f"Sparse Convolution not supported for input with rank {rank}")
-        data_format = data_format or _FORMATS[rank][0]
-        if data_format not in _FORMATS[rank]:
-            raise PruningValueError(f"Unsupported data format {data_format} for rank {rank}")
-        if not isinstance(padding, str) or padding.lower() not in ("valid", "same"):
-            raise PruningValueError(
-                f'The `padding` argument must be one of "valid", "same". Received: {padding!r}'
-            )
-        channels = tensorflow.compat.dimension_value(
-            inputs.shape[1 if data_format.startswith("NC") else -1]
-        )
-        if channels is None:
-            raise PruningValueError(
-                "The channel dimension of the inputs should be defined. Found `None`."
-            )
-        strides, rates = _each(stride, rank - 2, "strides"), _each(rate, rank - 2, "rate")
-        if max(strides) > 1 and max(rates) > 1:
-            raise PruningValueError(
-                "strides > 1 not supported in conjunction with dilation_rate > 1"
-            )
-        return cls(
-            _each(kernel_size, rank - 2, "kernel_size"), strides, rates, channels, data_format
-        )
-
-
-def _each(value: Any, count: int, name: str) -> tuple[int, ...]:
-    """``value`` for each of ``count`` axes."""
-    values = [value] * count if isinstance(value, numbers.Integral) else value
-    try:
-        sizes = tuple(int(size) for size in values)
-    except (TypeError, ValueError):
-        sizes = ()
-    if len(sizes) != count or min(sizes) < 1:
-        raise PruningValueError(
-            f"The `{name}` argument must be a tuple of {count} positive integers. Received: "
-            f"{value!r}"
-        )
-    return sizes
 
 
 @_in_arg_scopes

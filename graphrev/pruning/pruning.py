@@ -17,7 +17,8 @@ from graphrev.pruning import masking
 from graphrev.pruning.assigning import assigned, name_of, stepped, whole
 from graphrev.pruning.errors import PruningValueError
 from graphrev.pruning.gradients import gradients_of, moved
-from graphrev.pruning.selection import Masks, Scored, masks_of, risen
+from graphrev.pruning.ramp import Ramp
+from graphrev.pruning.selection import Masks, Scored, masks_of
 from graphrev.pruning.spec import (
     FIRST_ORDER,
     GRADIENT_OPTIONS,
@@ -56,49 +57,19 @@ class Pruning:
         self._maps = Maps.of(self._spec)
         self._step = _global_step(global_step)
         self._global_step = tf.cast(self._step, tf.int32)
-        self._scheduled: Any = None
-        self._sparsity = self._setup_sparsity() if sparsity is None else sparsity
+        self._ramp = Ramp.of(self._spec, self._step, sparsity)
+        self._sparsity = self._ramp.sparsity
         self._last_update_step = self._step_variable("last_mask_update_step")
         core.mark_last_update(self._last_update_step)
         self._last_gradient_update_step: Any = None
         if self._spec.prune_option in GRADIENT_OPTIONS:
             self._last_gradient_update_step = self._step_variable("last_gradient_update_step")
 
-    def _setup_sparsity(self) -> Any:
-        spec = self._spec
-        with tf.name_scope(spec.name):
-            way = risen(
-                tf.cast(self._step, tf.int64),
-                spec.sparsity_function_begin_step,
-                spec.sparsity_function_end_step,
-                spec.sparsity_function_exponent,
-            )
-            self._scheduled = way
-            span = spec.target_sparsity - spec.initial_sparsity
-            return tf.cast(spec.initial_sparsity + span * way, tf.float32, name="sparsity")
-
     def _step_variable(self, name: str) -> Any:
         use_resource = self._spec.use_tpu or None
         with tf.variable_scope(self._spec.name, reuse=tf.AUTO_REUSE, use_resource=use_resource):
             start = tf.zeros_initializer()
             return tf.get_variable(name, [], tf.int32, initializer=start, trainable=False)
-
-    def _sparsity_of(self, own: float | None) -> Any:
-        """The sparsity at this step, a float64 scalar; ``own`` is a target of the weight's own.
-
-        In float64, because ``round(n * (1 - sparsity))`` must not depend on a rounding of the
-        sparsity. A target of its own is risen to as the common one is.
-        """
-        target = self._spec.target_sparsity
-        if self._scheduled is None:
-            now = tf.cast(self._sparsity, tf.float64)
-            return now if own is None or not target else now * (own / target)
-        first = self._spec.initial_sparsity
-        if own is None:
-            return first + (target - first) * self._scheduled
-        if not target:
-            return own * self._scheduled
-        return (first + (target - first) * self._scheduled) * (own / target)
 
     def _block_of(self, name: str) -> tuple[int, int] | None:
         block = self._maps.block_of(name) or (self._spec.block_height, self._spec.block_width)
@@ -125,7 +96,7 @@ class Pruning:
             raise PruningValueError(f"Unknown pooling function for block sparsity: {pooling}")
         by = "max" if pooling == "MAX" else "mean"
         decay = self._spec.threshold_decay
-        return masks_of(weights, self._sparsity_of(own), by, threshold, decay)
+        return masks_of(weights, self._ramp.of_weight(own), by, threshold, decay)
 
     def _maybe_update_block_mask(
         self, weights: Any, threshold: Any, gradients: Any = None
