@@ -24,7 +24,7 @@ from graphrev.passes.mask.roles import (
 )
 
 _CONTEXT_OPS = frozenset({"Enter", "Switch"})
-_PUSH, _POP, _STACK_HANDLES = "StackPushV2", "StackPopV2", frozenset({"Enter", "StackV2"})
+_PUSH, _POP = "StackPushV2", "StackPopV2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,10 @@ def _hands_on(node: Node, position: int) -> bool:
 
 
 def _handed_on(graph: Graph, node: Node) -> tuple[TensorRef, ...]:
-    """The tensors that hold what ``node`` was given; for a push, what the pops give back."""
+    """The tensors that hold what ``node`` was given; for a push, what the pops give back.
+
+    A push whose pops are not found hands nothing on, and so counts as another reader.
+    """
     if node.op != _PUSH:
         return _outputs(node)
     handles = {node.inputs[0], *_sources(graph, node.inputs[0])}
@@ -215,18 +218,20 @@ def _handed_on(graph: Graph, node: Node) -> tuple[TensorRef, ...]:
     while pending:
         handle = pending.pop()
         for reader in graph.readers_of(handle):
-            if graph[reader].op == _POP:
+            led = graph[reader]
+            if led.op == _POP:
                 found.append(TensorRef(reader))
-            elif graph[reader].op == "Enter" and TensorRef(reader) not in seen:
-                seen.add(TensorRef(reader))
-                pending.append(TensorRef(reader))
-    return tuple(found)
+            elif led.op in _CONTEXT_OPS and led.inputs[0] == handle:
+                fresh = [output for output in _outputs(led) if output not in seen]
+                seen.update(fresh)
+                pending.extend(fresh)
+    return tuple(found) if len(found) > 1 else ()
 
 
 def _sources(graph: Graph, handle: TensorRef) -> Iterator[TensorRef]:
     """What a stack's handle comes from, back to the op that made the stack."""
     node = graph[handle.node]
-    while node.op == "Enter":
+    while node.op in _CONTEXT_OPS:
         handle = node.inputs[0]
         yield handle
         node = graph[handle.node]

@@ -16,6 +16,8 @@ from graphrev.pipeline import Code, Pass, Rejection
 
 _SHAPES_ATTR = "_output_shapes"
 """What TensorFlow writes beside a node when it exports a MetaGraphDef."""
+_SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank"})
+"""What reads no values, so that it may read the kernel with or without its mask."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _stranger(graph: Graph, kernel: str, products: set[str]) -> str | None:
         for reader in graph.readers.get(pending.pop(), ()):
             if hands_on(graph[reader]):
                 pending.append(reader)
-            elif reader not in products:
+            elif reader not in products and graph[reader].op not in _SHAPES:
                 return reader
     return None
 

@@ -96,6 +96,13 @@ def tensordot():
     return tf.tensordot(h, normal("v", [6, 2]), [[2], [0]])
 
 
+def einsum():
+    """Products that TensorFlow 2 keeps as Einsum ops and TensorFlow 1 spells out."""
+    h = tf.tanh(tf.einsum("bte,ehd->bthd", data([2, 3, 4]), normal("w", [4, 2, 3])))
+    h = tf.tanh(tf.einsum("bthd,hdf->btf", h, normal("v", [2, 3, 5])))
+    return tf.einsum("of,btf->bto", normal("u", [2, 5]), h)
+
+
 def stopped():
     """A kernel that is used a second time behind a stop_gradient."""
     w = normal("w", [5, 5])
@@ -162,6 +169,41 @@ def loop(use_resource=False):
     return tf.matmul(h, normal("v", [6, 2]))
 
 
+def nested():
+    """A loop in a loop, and a branch in the inner one."""
+    w, u, v = normal("w", [5, 5]), normal("u", [5, 5]), normal("v", [5, 5])
+
+    def inner(j, h):
+        even = lambda: tf.tanh(tf.matmul(h, u))  # noqa: E731
+        return j + 1, tf.cond(tf.equal(j % 2, 0), even, lambda: tf.tanh(tf.matmul(h, v)))
+
+    def body(i, h):
+        start = [0, tf.tanh(tf.matmul(h, w))]
+        return i + 1, tf.while_loop(lambda j, _: j < 3, inner, start)[1]
+
+    _, h = tf.while_loop(lambda i, _: i < 2, body, [0, data([4, 5])])
+    return tf.matmul(h, normal("o", [5, 2]))
+
+
+def penalty():
+    """A gradient penalty: the gradient of the input gradient leads to the kernels as well."""
+    x = data([2, 6, 6, 3])
+    h = tf.tanh(tf.nn.conv2d(x, normal("c", [3, 3, 3, 4]), [1, 2, 2, 1], "SAME"))
+    h = tf.tanh(tf.matmul(tf.reshape(h, [2, 36]), normal("a", [36, 5])))
+    y = tf.matmul(h, normal("b", [5, 2]))
+    return tf.concat([y, tf.reshape(tf.gradients(y, x)[0], [2, -1])], 1)
+
+
+def towers():
+    """Two towers that share their kernels."""
+    ends = []
+    for part in tf.split(data([4, 5]), 2):
+        with tf.variable_scope("net", reuse=tf.AUTO_REUSE):
+            h = tf.tanh(tf.matmul(part, normal("w", [5, 6])))
+            ends.append(tf.matmul(h, normal("v", [6, 2])))
+    return tf.concat(ends, 0)
+
+
 def loop_resource():
     return loop(use_resource=True)
 
@@ -182,6 +224,7 @@ CASES = {
         transposed,
         tied,
         stopped,
+        einsum,
         conv1d,
         conv2d,
         conv3d,
@@ -196,6 +239,9 @@ CASES = {
         mixed_precision,
         cond,
         loop,
+        nested,
+        penalty,
+        towers,
         loop_resource,
     )
 }
