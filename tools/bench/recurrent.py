@@ -4,11 +4,11 @@ Usage: python -m tools.bench.recurrent [--oracle PYTHON] [--cells basic_lstm,lst
        [--steps 200] [--batch 64] [--units 128] [--inputs 128] [--loss outputs|state] [--lengths]
        [--turns 5] [--no-open-batch]
 
-Each training graph is built by the oracle (TensorFlow 1.15, where its Python is given), rewritten
-here with ``recompute{frames=...}``, and run in the oracle and here, Grappler on and off. Peaks come
-from the allocation records of a FULL_TRACE; times are wall-clock, the least of several steps that
-take turns with the plain graph's; gradients are compared bit for bit. This file runs under
-Python 3.7 too.
+Each training graph is built by the oracle (TensorFlow 1.15.5, found or installed unless its Python
+is given: 2.x has no cells), rewritten here with ``recompute{frames=...}``, and run in the oracle
+and here, Grappler on and off. Peaks come from the allocation records of a FULL_TRACE; times are
+wall-clock, the least of several steps that take turns with the plain graph's; gradients are
+compared bit for bit. This file runs under Python 3.7 too.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def measure(job):
     import numpy as np
 
     arms = [Step(path, job) for path in job["paths"]]
-    start = [value for value in _variables(arms[0])]
+    start = _variables(arms[0])
     same = []
     for arm in arms:
         _assign(arm, start)
@@ -118,24 +118,14 @@ def measure(job):
 
 
 def _variables(arm):
-    """The values of a graph's variables, by the names of their initial assignments."""
-    return [
-        (op.inputs[0].name, op.name, op.inputs[1].name, arm.session.run(_read(op)))
-        for op in _assignments(arm)
-    ]
-
-
-def _assignments(arm):
-    return [op for op in arm.session.graph.get_operations() if op.type == "Assign"]
-
-
-def _read(assignment):
-    return assignment.inputs[0]
+    """The variables' values, by the assignments that set them first and what those assign."""
+    found = [op for op in arm.session.graph.get_operations() if op.type == "Assign"]
+    return [(op.name, op.inputs[1].name, arm.session.run(op.inputs[0])) for op in found]
 
 
 def _assign(arm, values):
     """Starts the variables where the other graph's started."""
-    for _, assignment, initial, value in values:
+    for assignment, initial, value in values:
         arm.session.run(assignment, {initial: value})
 
 
@@ -177,7 +167,7 @@ def _child(python, *arguments):
 def main():
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="tools.bench.recurrent", description=__doc__)
-    parser.add_argument("--oracle", default=sys.executable)
+    parser.add_argument("--oracle", default=None)
     parser.add_argument("--cells", default="basic_lstm,lstm,gru")
     parser.add_argument("--loss", default="outputs", choices=["outputs", "state"])
     for name, default in {"steps": 200, "batch": 64, "units": 128, "inputs": 128}.items():
@@ -186,12 +176,22 @@ def main():
     parser.add_argument("--lengths", action="store_true", help="feed a sequence_length")
     parser.add_argument("--no-open-batch", action="store_true", help="a batch size that is known")
     args = parser.parse_args()
+    args.oracle = args.oracle or _found_oracle()
     print(
         f"{'cell':<12}{'pushes':>9}{'plain MB':>10}{'here MB':>9}{'peak':>7}{'time':>6}  gradients"
     )
     for cell in args.cells.split(","):
         with tempfile.TemporaryDirectory() as folder:
             _cell(args, cell, Path(folder))
+
+
+def _found_oracle():
+    from tools.oracle import find_oracle
+
+    python, why = find_oracle()
+    if python is None:
+        raise SystemExit(why)
+    return str(python)
 
 
 def _cell(args, cell, folder):
