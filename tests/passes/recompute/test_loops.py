@@ -9,8 +9,18 @@ import pytest
 from graphrev.ir import Graph
 from graphrev.marks import recompute_scope
 from tests.nets import tf
-from tests.passes.recompute.loop_nets import WIDTH, check, lstm, ops_of, recurrent, weight
-from tests.passes.recompute.nets import rewrite
+from tests.passes.recompute.loop_nets import (
+    ROWS,
+    STEPS,
+    WIDTH,
+    check,
+    loops_of_v1,
+    lstm,
+    ops_of,
+    recurrent,
+    weight,
+)
+from tests.passes.recompute.nets import rewrite, trained
 
 FRAMES = "^rnn/"
 
@@ -131,3 +141,20 @@ def test_two_losses_have_copies_each() -> None:
     plan = check(recurrent(twice=True), frames=FRAMES)
     assert len(plan.loops) == 2
     assert plan.loops[1].name == f"{plan.loops[0].name}_pass1"
+
+
+def test_scan_keeps_its_state_and_elements() -> None:
+    with loops_of_v1(), tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, [STEPS, ROWS, WIDTH], name="x")
+        tf.placeholder_with_default(STEPS, [], name="n")
+        kernel = weight("kernel", [WIDTH, WIDTH])
+
+        def step(h: Any, xt: Any) -> Any:
+            return tf.tanh(tf.matmul(tf.sigmoid(h * xt), kernel)) * tf.sin(xt)
+
+        ys = tf.scan(step, x, tf.zeros([ROWS, WIDTH]))
+        graph = trained(tf.reduce_mean(tf.square(ys), name="loss"))
+    check(graph, counts=(6, 6), frames="^scan/")
+    outcome, _ = rewrite(graph, frames="^scan/")
+    assert ops_of(outcome.after)["StackPushV2"] < ops_of(graph)["StackPushV2"]
+    assert ops_of(outcome.after)["MatMul"] == ops_of(graph)["MatMul"] + 1
