@@ -29,9 +29,15 @@ def is_loop_body(context: Context) -> bool:
     return bool(context) and context[-1].startswith(_LOOP)
 
 
-def is_branch(context: Context) -> bool:
-    """Whether ``context`` is a branch, perhaps inside other branches, and in no loop."""
-    return bool(context) and not any(part.startswith(_LOOP) for part in context)
+def is_outside_loops(context: Context) -> bool:
+    """Whether ``context`` lies in no loop: in a branch, perhaps inside others, or in nothing."""
+    return not any(part.startswith(_LOOP) for part in context)
+
+
+def is_inner_branch(context: Context, place: Context) -> bool:
+    """Whether ``context`` is a branch, or a branch of a branch, of what lies in ``place``."""
+    inner = context[len(place) :]
+    return bool(inner) and context[: len(place)] == place and is_outside_loops(inner)
 
 
 def control_contexts(graph: Graph) -> dict[str, Context]:

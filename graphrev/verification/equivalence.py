@@ -23,10 +23,11 @@ from graphrev.verification.choices import (
     make_feeds,
     tensor_named,
 )
+from graphrev.verification.draws import drawing_alike
 from graphrev.verification.numbers import GROWTH, Tolerance, of_kind, relative, tolerance
 from graphrev.verification.races import Race, affected, races
 from graphrev.verification.result import Comparison, Drift, Verification
-from graphrev.verification.sessions import Runner, replaced_random_ops
+from graphrev.verification.sessions import Runner
 
 _EPSILONS_PER_HALF = 2
 _KINDS = ("output", "gradient", "variable")
@@ -73,9 +74,10 @@ def verify(
             "compare with --fetch NAME."
         )
     made = _feeds(before, chosen, feeds or {}, seed)
+    before, seeds = drawing_alike(before, after)
     with Runner(before, "first") as first, Runner(after, "second") as second:
         values, notes = _variables(first, second, variables, seed)
-        sides = _Sides(before, after, first, second, values, made)
+        sides = _Sides(before, after, first, second, values, made, seeds)
         return _compared(sides, chosen, (rtol, atol), notes)
 
 
@@ -118,6 +120,8 @@ class _Sides:
     second: Runner
     values: Mapping[str, Any]
     feeds: Mapping[TensorRef, Any]
+    seeds: Mapping[TensorRef, Any]
+    """What the second graph is fed in addition: the seeds of its stateless ops."""
 
     def load(self) -> None:
         """Gives all variables the values they start from."""
@@ -129,19 +133,17 @@ class _Sides:
     ) -> tuple[list[Pair], list[Any]]:
         """One step of both graphs: what they compute, and the second graph's ``probes``."""
         tensors = (*chosen.outputs, *chosen.gradients)
-        twins = replaced_random_ops(self.after)
-        extra = tuple(TensorRef(twin) for twin in twins.values())
         self.load()
-        results = self.second.run((*tensors, *extra, *probes), chosen.targets_after, self.feeds)
-        drawn = dict(zip((TensorRef(name) for name in twins), results[len(tensors) :]))
-        theirs = self.first.run(tensors, chosen.targets, {**self.feeds, **drawn})
+        fed = {**self.feeds, **self.seeds}
+        results = self.second.run((*tensors, *probes), chosen.targets_after, fed)
+        theirs = self.first.run(tensors, chosen.targets, self.feeds)
         pairs = [
             (str(ref), "output" if i < len(chosen.outputs) else "gradient", a, b)
             for i, (ref, a, b) in enumerate(zip(tensors, theirs, results))
         ]
         if chosen.targets or chosen.targets_after:
             pairs.extend(self.variables())
-        return pairs, results[len(tensors) + len(extra) :]
+        return pairs, results[len(tensors) :]
 
     def variables(self) -> list[Pair]:
         """The variables as they are now."""

@@ -15,7 +15,6 @@ from graphrev.analysis import ops
 from graphrev.errors import VerificationError, printable
 from graphrev.io.graph_defs import encode_graph
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
-from graphrev.ir.marks import kernel_of, replaced_by
 
 
 def seeded(graph: Graph) -> Graph:
@@ -33,16 +32,6 @@ def seeded(graph: Graph) -> Graph:
         graph.extra,
         graph.library_extra,
     )
-
-
-def replaced_random_ops(graph: Graph) -> dict[str, str]:
-    """By original name, the stateless op that took a random op's place."""
-    found: dict[str, str] = {}
-    for name, node in graph.nodes.items():
-        original = replaced_by(node)
-        if original is not None and kernel_of(node) is None:
-            found[original.node] = name
-    return found
 
 
 class Runner:

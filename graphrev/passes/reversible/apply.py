@@ -17,6 +17,7 @@ from graphrev.ir.marks import without_marks
 from graphrev.passes.reversible.deferred import write_deferred
 from graphrev.passes.reversible.halves import Half, Recovery
 from graphrev.passes.reversible.plan import BlockPlan, HalfPlan, Redirect, ReversiblePlan
+from graphrev.passes.reversible.region import recomputed_inputs
 from graphrev.passes.reversible.stateless import add_seed, add_twin, twin_node
 from graphrev.passes.reversible.surroundings import BLOCK_ATTR, CLONE_ATTR
 
@@ -68,18 +69,18 @@ class _Writer:
             for guard in block.guards:
                 copies = self._copies[guard.half]
                 clones = tuple(copies[name] for name in guard.clones)
-                waits = (self._always(guard.mutator, clones),) if block.branched else clones
+                waits = (self._always(guard.mutator, clones),) if block.conditional else clones
                 editor.add_controls(guard.mutator, waits)
         with editor.because(block.name, "draw from the saved seed"):
             for replay in self._replays:
                 add_twin(replay, self._seeds[replay.node], editor)
 
-    def _always(self, name: str, clones: tuple[str, ...]) -> str:
-        """A node that runs after ``clones``, and also where their branch is not taken."""
+    def _always(self, name: str, names: tuple[str, ...]) -> str:
+        """A node that runs after ``names``, and also where their branch is not taken."""
         done = Node(
             name=self._editor.unique_name(f"{self._scope}/{name}/done"),
             op="ControlTrigger",
-            control_inputs=clones,
+            control_inputs=names,
             attrs=self._attrs({}),
         )
         return self._editor.add(done)
@@ -107,11 +108,13 @@ class _Writer:
 
     def _gate(self, plan: HalfPlan, name: str, value: TensorRef, dtype: AttrValue) -> TensorRef:
         """An identity of ``value`` that waits for the triggers."""
+        may_be_dead = plan.conditional_triggers
+        waits = (self._always(name, may_be_dead),) if may_be_dead else ()
         node = Node(
             name=self._editor.unique_name(f"{self._scope}/{name}/gate"),
             op="Identity",
             inputs=(value,),
-            control_inputs=plan.triggers,
+            control_inputs=(*plan.triggers, *waits),
             device=plan.device,
             attrs=self._attrs({"T": dtype}),
         )
@@ -124,7 +127,11 @@ class _Writer:
             if name in self._seeds:
                 seed = self._gate(plan, name, self._seeds[name], DType.INT32)
                 node = twin_node(node, self._twins[name], seed)
-            inputs = tuple(self._copied(ref, plan.half.q, gate, copies) for ref in node.inputs)
+            flowing = recomputed_inputs(node)
+            inputs = tuple(
+                self._copied(ref, plan.half.q, gate, copies) if place < len(flowing) else ref
+                for place, ref in enumerate(node.inputs)
+            )
             marked = {**node.attrs, **self._attrs({CLONE_ATTR: name.encode()})}
             clone = node.evolve(
                 name=self._editor.unique_name(f"{self._scope}/{name}"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from graphrev.analysis import ops
-from graphrev.analysis.frames import Context, is_branch, is_loop_body
+from graphrev.analysis.frames import Context, is_inner_branch, is_loop_body, is_outside_loops
 from graphrev.ir import TensorRef
 from graphrev.ir.marks import is_opted_out
 from graphrev.passes.reversible.halves import Half
@@ -57,11 +57,13 @@ class Checks:
         return next(self._objections(half, region), region)
 
     def in_one_place(self, half: Half, region: Region) -> bool:
-        """Whether all of a half runs whenever a part does: in one loop body, or in one branch."""
-        ends = (half.y.node, half.p.node, half.q.node)
-        found = {self.contexts.get(name, ()) for name in (*region.nodes, *ends)}
-        place = found.pop()
-        return not found and (is_loop_body(place) or is_branch(place))
+        """Whether a half lies in one loop body, or in one branch or none with branches inside."""
+        ends = {self.contexts.get(name, ()) for name in (half.y.node, half.p.node, half.q.node)}
+        place = ends.pop()
+        inside = {self.contexts.get(name, ()) for name in region.nodes} - {place}
+        if ends or not (is_outside_loops(place) or (is_loop_body(place) and not inside)):
+            return False
+        return all(is_inner_branch(context, place) for context in inside)
 
     def _dtype(self, half: Half) -> Rejection | None:
         dtype = self.around.dtype(self.around.graph[half.y.node])

@@ -62,7 +62,8 @@ def blocking_node(around: Surroundings, plan: BlockPlan, low: list[float]) -> st
             ref.node for name in half.clones for ref in graph[name].inputs if ref.node not in own
         )
         controls = (source for name in half.clones for source in graph[name].control_inputs)
-        for name in (*half.triggers, half.half.q.node, half.half.y.node, *outside, *controls):
+        triggers = (*half.triggers, *half.conditional_triggers)
+        for name in (*triggers, half.half.q.node, half.half.y.node, *outside, *controls):
             if low[ids[name]] <= rank:
                 return name
     return None

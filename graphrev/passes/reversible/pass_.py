@@ -13,7 +13,11 @@ from graphrev.errors import UsageError
 from graphrev.ir import DType, Graph, TensorRef
 from graphrev.ir.deferred import is_deferred
 from graphrev.passes.reversible.apply import apply_reversible
-from graphrev.passes.reversible.branches import fit_into_branch, undifferentiated_branch
+from graphrev.passes.reversible.branches import (
+    fit_into_branch,
+    has_branches,
+    undifferentiated_branch,
+)
 from graphrev.passes.reversible.chains import join
 from graphrev.passes.reversible.checks import Checks
 from graphrev.passes.reversible.cycles import without_cycles
@@ -92,8 +96,8 @@ class Reversible(Pass[ReversiblePlan]):
         later: list[Candidate] = []
         if self.forward == "defer":
             candidates, later = undifferentiated(around, candidates)
-        done += [undifferentiated_branch(i.chain) for i in later if _place(i, contexts)]
-        later = [item for item in later if not _place(item, contexts)]
+        done += [undifferentiated_branch(i.chain) for i in later if has_branches(contexts, i)]
+        later = [item for item in later if not has_branches(contexts, item)]
         plans: list[BlockPlan] = []
         rejections = [*found.near_misses, *misses, *overlaps, *done]
         work = [*self._trimmed(around, candidates), *((item, None) for item in later)]

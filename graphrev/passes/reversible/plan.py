@@ -26,6 +26,7 @@ class HalfPlan:
         recover: whether ``p`` is rebuilt (not for a saved stream, nor where nobody needs it).
         stream_redirects: backward readers of ``p`` and of identities of it.
         device: the device of the gate.
+        conditional_triggers: triggers in branches, which need not be taken.
     """
 
     half: Half
@@ -35,6 +36,7 @@ class HalfPlan:
     recover: bool
     stream_redirects: tuple[Redirect, ...]
     device: str = ""
+    conditional_triggers: tuple[str, ...] = ()
 
     @property
     def is_idle(self) -> bool:
@@ -87,6 +89,7 @@ class BlockPlan:
         deferred: how the halves get gradients of their own, where nothing differentiates them yet;
             empty where the backward pass is there.
         branched: whether the block lies in a branch of a cond.
+        conditional: whether some of its copies do, so that not every step runs them.
     """
 
     name: str
@@ -100,6 +103,7 @@ class BlockPlan:
     saved_bytes: int | None
     deferred: tuple[DeferredHalf, ...] = ()
     branched: bool = False
+    conditional: bool = False
 
     @property
     def inputs(self) -> tuple[TensorRef, TensorRef]:
@@ -139,7 +143,7 @@ def _half_json(plan: HalfPlan) -> dict[str, Any]:
         "recovery": half.recovery.value,
         "recomputed_nodes": len(plan.clones),
         "rebuilds_p": plan.recover,
-        "triggers": list(plan.triggers),
+        "triggers": [*plan.triggers, *plan.conditional_triggers],
     }
 
 

@@ -18,10 +18,11 @@ from graphrev.passes.reversible.backward_passes import BackwardPass, sources_aft
 from graphrev.passes.reversible.drift import worst_drift
 from graphrev.passes.reversible.halves import Chain
 from graphrev.passes.reversible.plan import BlockPlan, Guard, HalfPlan
-from graphrev.passes.reversible.region import Region
+from graphrev.passes.reversible.region import Region, recomputed_inputs
 from graphrev.passes.reversible.stateless import replayed_in
 from graphrev.passes.reversible.surroundings import Surroundings
 from graphrev.passes.reversible.uses import Candidate, Readers, Use
+from graphrev.passes.reversible.zeros import zero_makers
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.guards import buffer_owner, later_updates
 from graphrev.recomputation.scopes import common_scope
@@ -141,9 +142,11 @@ class Planner:
                 half=half,
                 clones=clones[place],
                 triggers=triggers[place],
-                redirects=_redirects(inner[place]),
+                redirects=self._redirects(inner[place], clones[place]),
                 recover=half.p in rebuilt,
-                stream_redirects=_redirects(outer[half.p] if half.p in rebuilt else ()),
+                stream_redirects=(
+                    self._redirects(outer[half.p], (half.p.node,)) if half.p in rebuilt else ()
+                ),
                 device=self.around.graph[half.q.node].device,
             )
             for place, half in enumerate(self.chain.halves)
@@ -188,13 +191,28 @@ class Planner:
                 wanted.add(half.q)
         return clones, frozenset(rebuilt)
 
+    def _redirects(self, uses: Iterable[Use], copied: Iterable[str]) -> tuple[Redirect, ...]:
+        """The backward readers by what they read, and what makes zeros shaped like a copy."""
+        reads = [(use.tensor, use.reader) for use in uses]
+        for name in copied:
+            reads += zero_makers(self.around, name, self._sources, self._follows)
+        return redirects(reads)
+
+    @cached_property
+    def _sources(self) -> frozenset[str]:
+        """What the incoming gradient is computed from, behind the chain."""
+        return sources_after(self.around, self.readers.after, self.backward.incoming)
+
+    def _follows(self, name: str) -> bool:
+        return self.backward.reaches(self.around.index.ids[name])
+
     def _closure(self, region: Region, roots: set[str]) -> tuple[str, ...]:
         """The region's nodes that ``roots`` are computed from, in topological order."""
         needed: set[str] = set()
         for name in reversed(region.nodes):
             if name in roots or name in needed:
                 needed.add(name)
-                needed.update(ref.node for ref in self.around.graph[name].inputs)
+                needed.update(ref.node for ref in recomputed_inputs(self.around.graph[name]))
         return tuple(name for name in region.nodes if name in needed)
 
     def _triggers(
@@ -257,7 +275,3 @@ def _by_stream(uses: Iterable[Use]) -> Mapping[TensorRef, list[Use]]:
         if use.stream is not None:
             groups[use.stream].append(use)
     return groups
-
-
-def _redirects(uses: Iterable[Use]) -> tuple[Redirect, ...]:
-    return redirects((use.tensor, use.reader) for use in uses)

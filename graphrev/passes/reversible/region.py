@@ -3,8 +3,9 @@
 A node belongs to the region when it depends on ``q`` by data and ``h`` depends on it. What the
 region reads from outside is captured and never recomputed: variable reads (the value of the
 forward pass stays valid even when the optimizer has already moved the variable), side inputs,
-constants, the outputs of random ops, and everything that follows from those alone. Reading only a
-tensor's *shape* is no dependence on its value, so a dropout mask shaped like ``q`` is a capture.
+constants, the outputs of random ops, the predicates of branches, and everything that follows from
+those alone. Reading only a tensor's *shape* is no dependence on its value, so a dropout mask shaped
+like ``q`` is a capture.
 
 The walk goes backwards from ``h`` and stops at everything that stands before ``q`` in the
 topological order: such nodes cannot depend on ``q``. A budget bounds it, so that a graph full of
@@ -21,6 +22,9 @@ from graphrev.passes.reversible.surroundings import METADATA_OPS, Surroundings
 
 BUDGET = 50_000
 """Nodes a single walk may visit before the search for a region is given up."""
+
+
+_SWITCHES = frozenset({"Switch", "RefSwitch"})
 
 
 class BudgetExceededError(Exception):
@@ -58,9 +62,18 @@ def region_between(
         ref
         for name in inside
         for ref in around.graph[name].inputs
-        if ref != q and ref.node not in inside
+        if ref != q and (ref.node not in inside or ref not in recomputed_inputs(around.graph[name]))
     )
     return Region(q, tuple(inside), captures)
+
+
+def recomputed_inputs(node: Node) -> tuple[TensorRef, ...]:
+    """The inputs whose recomputed values a copy reads.
+
+    Not the predicate of a Switch: a copy goes the way that the forward pass went, whatever rounding
+    does to the values that the decision was made from.
+    """
+    return node.inputs[:1] if node.op in _SWITCHES else node.inputs
 
 
 def ancestors_after(
@@ -78,7 +91,7 @@ def ancestors_after(
         node = around.graph[pending.pop()]
         if _is_source(node):
             continue
-        for ref in node.inputs:
+        for ref in recomputed_inputs(node):
             if ref == stop or ref.node in visited or around.position(ref.node) <= floor:
                 continue
             visited.add(ref.node)
@@ -109,4 +122,4 @@ def _is_source(node: Node) -> bool:
 
 
 def _depends(node: Node, q: TensorRef, inside: dict[str, None]) -> bool:
-    return any(ref == q or ref.node in inside for ref in node.inputs)
+    return any(ref == q or ref.node in inside for ref in recomputed_inputs(node))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +13,15 @@ from graphrev.ir import Graph
 from tests.nets import assert_same_training, dense, rewrite, snapshot, tf
 
 WIDTH = 6
+
+
+@pytest.fixture(autouse=True)
+def control_flow_v1() -> Iterator[None]:
+    enabled = tf.control_flow_v2_enabled()
+    tf.disable_control_flow_v2()
+    yield
+    if enabled:
+        tf.enable_control_flow_v2()
 
 
 class Program:
@@ -34,9 +44,14 @@ class Program:
     def layer(self, h: Any, others: list[Any]) -> Any:
         self.count += 1
         name = f"layer{self.count}"
-        kind = self.draw.randrange(9)
+        kind = self.draw.randrange(10)
+        if kind == 8:
+            return self.conditional(h, name)
         if kind == 0 and others:
             return h * tf.sigmoid(self.draw.choice(others))
+        return self.plain_layer(h, name, kind)
+
+    def plain_layer(self, h: Any, name: str, kind: int) -> Any:
         if kind == 1:
             return tf.nn.relu(dense(h, name, resource=self.resource))
         if kind == 2:
@@ -58,6 +73,17 @@ class Program:
                 return dense(h, self.draw.choice(self.shared), resource=self.resource)
         self.shared.append(name)
         return dense(h, name, resource=self.resource)
+
+    def conditional(self, h: Any, name: str) -> Any:
+        """A layer in one branch of a cond; which is taken depends on the batch."""
+        taken = tf.reduce_sum(tf.stop_gradient(h)) * self.draw.choice((-1.0, 1.0)) > 0.0
+        kinds: list[Any] = [
+            lambda: dense(h, name, resource=self.resource),
+            lambda: tf.nn.dropout(h, rate=0.3),
+            lambda: tf.square(h) * 0.2,
+            lambda: tf.cond(tf.reduce_max(h) > 1.0, lambda: tf.tanh(h), lambda: h * 0.5),
+        ]
+        return tf.cond(taken, self.draw.choice(kinds), self.draw.choice(kinds[1:]))
 
     def add(self, x: Any, h: Any) -> Any:
         kind = self.draw.randrange(6)
