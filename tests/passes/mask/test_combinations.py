@@ -82,6 +82,44 @@ def _reads(live: Any) -> Any:
                 yield op.name, free.outputs[0]
 
 
+def normed(resource: bool) -> Graph:
+    """Batch norm, ReLU and a convolution in each half."""
+
+    def half(x: Any, name: str) -> Any:
+        images = tf.reshape(x, [-1, 1, 2, 4])
+        with tf.variable_scope(name, use_resource=resource):
+            scale = tf.get_variable("scale", [4], initializer=tf.ones_initializer())
+            y, _, _ = tf.nn.fused_batch_norm(images, scale, tf.zeros([4]))
+            start = tf.random_normal_initializer(stddev=0.3, seed=len(name))
+            w = tf.get_variable("w", [1, 1, 4, 4], initializer=start)
+        return tf.reshape(tf.nn.conv2d(tf.nn.relu(y), w, 1, "SAME"), [4, 8])
+
+    return with_step(training(half, half, pairs=3, mark=graphrev.residual_pair))
+
+
+@pytest.mark.parametrize("resource", [False, True])
+@pytest.mark.parametrize("mask_first", [True, False])
+def test_either_order_trains_with_batch_norm_as_masks_alone(
+    mask_first: bool, resource: bool
+) -> None:
+    """In float32: a stream is rebuilt to a few roundings."""
+    graph = normed(resource)
+    alone = run(graph, [MASK])
+    passes: list[Pass[Any]] = [MASK, Reversible()] if mask_first else [Reversible(), MASK]
+    outcome = run(graph, passes)
+    plan = alone.steps[0].plan
+    assert isinstance(plan, MaskPlan)
+    assert all(not step.plan.is_empty for step in outcome.steps)
+    draw = np.random.default_rng(4)
+    masks = {k.variable: (draw.random(k.dims) > 0.5).astype(np.float32) for k in plan.kernels}
+    assert len(masks) >= 6
+    wanted, found = trained(alone.after, masks), trained(outcome.after, masks)
+    for kernel, mask in masks.items():
+        np.testing.assert_allclose(found[kernel], wanted[kernel], rtol=2e-6, atol=2e-6)
+        start = trained_start(graph, kernel)
+        np.testing.assert_array_equal(found[kernel][mask == 0], start[mask == 0])
+
+
 @pytest.mark.parametrize("resource", [False, True])
 @pytest.mark.parametrize("kind", ["reversible", "recompute"])
 @pytest.mark.parametrize("mask_first", [True, False])

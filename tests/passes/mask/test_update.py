@@ -97,6 +97,22 @@ def test_other_float_types_are_exact(dtype: Any, resource: bool) -> None:
         assert set(np.flatnonzero(found.ravel() == 0)) == set(order[:700])
 
 
+@pytest.mark.parametrize("dtype", [tf.float16, tf.float64])
+def test_other_float_types_train_to_the_sparsity_asked_for(dtype: Any) -> None:
+    graph = built(lambda: convolutions(dtype=dtype, resource=True))
+    outcome, plan = mask(graph, sparsity=0.8, begin=2, end=8, frequency=2)
+    session = Session(outcome.after)
+    feeds = {"x:0": 0.1 * batch((8, 6, 6, 3))}
+    start = {k.variable: session.value(k.variable) for k in plan.kernels}
+    losses = [session.run(["loss:0", "train"], feeds)[0] for _ in range(12)]
+    assert np.isfinite(losses).all()
+    assert zeros(session) == {k.variable: round(k.size * 0.8) for k in plan.kernels}
+    for kernel, before in start.items():
+        now = session.value(kernel)
+        assert now.dtype == dtype.as_numpy_dtype
+        assert (now != before).any()
+
+
 @pytest.mark.parametrize(("shape", "sparsity", "left"), [([1, 1], 0.9, 1), ([1, 3], 0.9, 1)])
 def test_tiny_kernels_keep_a_weight(shape: list[int], sparsity: float, left: int) -> None:
     found, _ = updated_mask(np.ones(shape, np.float32), sparsity)
