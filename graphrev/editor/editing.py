@@ -8,12 +8,12 @@ plus one shallow copy of the node table.
 
 from __future__ import annotations
 
-from collections.abc import Container, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count, groupby
 from types import MappingProxyType
 
+from graphrev.editor.renaming import one_by_one, rename_nodes, renamed_readers
 from graphrev.edits import (
     AddInput,
     AddNode,
@@ -26,7 +26,6 @@ from graphrev.edits import (
     SetAttr,
     SetControls,
     SetInput,
-    final_names,
 )
 from graphrev.errors import GraphrevError
 from graphrev.ir import AttrValue, Graph, Node, TensorRef
@@ -252,9 +251,9 @@ class GraphEditor:
             if new in new_names or (new in self._nodes and new not in names):
                 raise EditError(f"Node '{old}' cannot be renamed: '{new}' exists already.")
             new_names.add(new)
-        steps = tuple(_one_by_one(names, self._nodes))
+        steps = tuple(one_by_one(names, self._nodes))
         renamed = rename_nodes(self._nodes, names)
-        self._added_readers = _renamed_readers(self._nodes, names, self._added_readers)
+        self._added_readers = renamed_readers(self._nodes, names, self._added_readers)
         self._nodes = renamed
         self._log.extend(RenameNode(old, new, self._cause) for old, new in steps)
 
@@ -264,107 +263,3 @@ class GraphEditor:
             return self._base, ()
         changed = replace(self._base, nodes=MappingProxyType(dict(self._nodes)))
         return changed, tuple(self._log)
-
-
-def rename_nodes(nodes: Mapping[str, Node], names: Mapping[str, str]) -> dict[str, Node]:
-    """The node table with nodes renamed and every edge and colocation following."""
-    loc = {f"loc:@{old}".encode(): f"loc:@{new}".encode() for old, new in names.items()}
-    result: dict[str, Node] = {}
-    for name, node in nodes.items():
-        changed = _renamed(node, names, loc)
-        result[names.get(name, name)] = changed
-    return result
-
-
-def _one_by_one(names: Mapping[str, str], taken: Container[str]) -> Iterator[tuple[str, str]]:
-    """The renames in an order that keeps every new name free; rings go over a spare name."""
-    pending = dict(names)
-    new_names = frozenset(names.values())
-    for start in names:
-        chain: list[tuple[str, str]] = []
-        end = start
-        while end in pending:
-            chain.append((end, pending.pop(end)))
-            end = chain[-1][1]
-        if chain and end == start:
-            numbers = (f"{start}_renamed_{number}" for number in count())
-            spare = next(name for name in numbers if name not in taken and name not in new_names)
-            yield start, spare
-            chain[0] = (spare, chain[0][1])
-        yield from reversed(chain)
-
-
-def _renamed(node: Node, names: Mapping[str, str], loc: Mapping[bytes, bytes]) -> Node:
-    edges = any(ref.node in names for ref in node.inputs)
-    controls = any(source in names for source in node.control_inputs)
-    place = node.attrs.get("_class")
-    colocated = isinstance(place, tuple) and any(item in loc for item in place)
-    if not (edges or controls or colocated or node.name in names):
-        return node
-    changed = node.evolve(
-        name=names.get(node.name, node.name),
-        inputs=tuple(ref._replace(node=names.get(ref.node, ref.node)) for ref in node.inputs),
-        control_inputs=tuple(names.get(source, source) for source in node.control_inputs),
-    )
-    if colocated and isinstance(place, tuple):
-        moved = tuple(loc.get(p, p) if isinstance(p, bytes) else p for p in place)
-        changed = changed.with_attr("_class", moved)
-    return changed
-
-
-def _renamed_readers(
-    nodes: Mapping[str, Node],
-    names: Mapping[str, str],
-    added: Mapping[str, Mapping[str, None]],
-) -> dict[str, dict[str, None]]:
-    """Reader hints after a renaming: the renamed nodes' readers are no longer under old names."""
-    hints = {
-        names.get(source, source): {names.get(reader, reader): None for reader in readers}
-        for source, readers in added.items()
-    }
-    for node in nodes.values():
-        reader = names.get(node.name, node.name)
-        sources = (*(ref.node for ref in node.inputs), *node.control_inputs)
-        for source in sources:
-            if source in names or node.name in names:
-                hints.setdefault(names.get(source, source), {})[reader] = None
-    return hints
-
-
-def make_edits(editor: GraphEditor, log: EditLog) -> None:
-    """Makes the edits of ``log`` with ``editor``, each because of what it was first made for."""
-    for edit in log:
-        with editor.because(edit.cause.subject, edit.cause.reason):
-            _replay_one(editor, edit)
-
-
-def replay(graph: Graph, log: EditLog) -> Graph:
-    """The graph that results from making the edits of ``log`` on ``graph``."""
-    editor = GraphEditor(graph)
-    for renaming, edits in groupby(log, lambda edit: isinstance(edit, RenameNode)):
-        if renaming:
-            editor.rename_all(final_names(edits))
-            continue
-        for edit in edits:
-            _replay_one(editor, edit)
-    return editor.finish()[0]
-
-
-def _replay_one(editor: GraphEditor, edit: Edit) -> None:
-    match edit:
-        case AddNode():
-            editor.add(edit.node, edit.origin)
-        case RemoveNode():
-            editor.remove(edit.node.name)
-        case SetInput():
-            editor.set_input(edit.node, edit.position, edit.new)
-        case AddInput():
-            editor.add_input(edit.node, edit.new)
-        case DropInput():
-            editor.drop_input(edit.node)
-        case SetControls():
-            editor.set_controls(edit.node, edit.new)
-        case SetAttr():
-            editor.set_attr(edit.node, edit.key, edit.new)
-        case RenameNode():
-            editor.rename(edit.old, edit.new)
