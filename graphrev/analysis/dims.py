@@ -9,12 +9,35 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias, Union, cast
 
 Symbol: TypeAlias = tuple[Any, ...]
 Dim: TypeAlias = Union[int, Symbol]
 Dims: TypeAlias = "tuple[Dim, ...] | None"
 """A shape; ``None`` when even the rank is unknown."""
+
+
+_WORD = 2**63
+_PARTS = 256
+
+
+def too_large(dim: Dim) -> bool:
+    """Whether a size is none TensorFlow can hold, or a symbol that has grown past all use.
+
+    Symbols nest, and a tensor joined with itself doubles its symbol: sixty such nodes in a row
+    would outgrow any memory.
+    """
+    if isinstance(dim, int):
+        return not -_WORD <= dim < _WORD
+    pending, left = [dim], _PARTS
+    while pending:
+        for part in pending.pop():
+            left -= 1
+            if left < 0:
+                return True
+            if isinstance(part, tuple):
+                pending.append(cast(Symbol, part))
+    return False
 
 
 def total(dims: Iterable[Dim]) -> Dim:

@@ -44,6 +44,11 @@ class Inputs:
         known = tuple(item for item in value if isinstance(item, int))
         return known if len(known) == len(value) else None
 
+    def axis(self, node: Node, position: int, rank: int) -> int | None:
+        """The axis below ``rank`` that an integer input names, where it is known."""
+        given = self.numbers(node, position)
+        return given[0] % rank if given and rank else None
+
     def variable(self, node: Node) -> Dims:
         """The static shape of the resource variable that input 0 is the handle of."""
         if not node.inputs:

@@ -102,12 +102,13 @@ def _batch_matmul(known: Inputs, node: Node) -> tuple[Dims, ...]:
 
 def _concat(known: Inputs, node: Node) -> tuple[Dims, ...]:
     place = 0 if node.op == "Concat" else len(node.inputs) - 1
-    axis = known.numbers(node, place)
     parts = [known.dims(node, i) for i in range(len(node.inputs)) if i != place]
     shapes = [dims for dims in parts if dims is not None]
-    if axis is None or not shapes or len(shapes) != len(parts) or not shapes[0]:
+    if len(shapes) != len(parts) or len({len(dims) for dims in shapes}) != 1:
         return (None,)
-    at = axis[0] % len(shapes[0])
+    at = known.axis(node, place, len(shapes[0]))
+    if at is None:
+        return (None,)
     joined = total(dims[at] for dims in shapes)
     return ((*shapes[0][:at], joined, *shapes[0][at + 1 :]),)
 
@@ -115,15 +116,14 @@ def _concat(known: Inputs, node: Node) -> tuple[Dims, ...]:
 def _split(known: Inputs, node: Node) -> tuple[Dims, ...]:
     count = integer(node, "num_split")
     sizes: list[Dim] | None = None
+    split, places = (0, 2) if node.op == "SplitV" else (1, 0)
     if node.op == "SplitV":
-        dims, axis = known.dims(node, 0), known.numbers(node, 2)
         value = known.value(node, 1)
         sizes = list(value) if value is not None else None
-    else:
-        dims, axis = known.dims(node, 1), known.numbers(node, 0)
-    if dims is None or axis is None or not dims:
+    dims = known.dims(node, split)
+    at = None if dims is None else known.axis(node, places, len(dims))
+    if dims is None or at is None:
         return (None,) * count
-    at = axis[0] % len(dims)
     if sizes is not None and sizes.count(-1) == 1:
         taken, whole = total(size for size in sizes if size != -1), dims[at]
         rest: Dim = ("split", node.name)
@@ -174,10 +174,10 @@ def _from_value(position: int) -> Rule:
 
 
 def _expand_dims(known: Inputs, node: Node) -> tuple[Dims, ...]:
-    dims, axis = known.dims(node), known.numbers(node, 1)
-    if dims is None or axis is None:
+    dims = known.dims(node)
+    at = None if dims is None else known.axis(node, 1, len(dims) + 1)
+    if dims is None or at is None:
         return (None,)
-    at = axis[0] % (len(dims) + 1)
     return ((*dims[:at], 1, *dims[at:]),)
 
 
@@ -196,7 +196,7 @@ def _transpose(known: Inputs, node: Node) -> tuple[Dims, ...]:
     dims, order = known.dims(node), known.numbers(node, 1)
     if dims is None or order is None or len(order) != len(dims):
         return (None,)
-    return (tuple(dims[i] for i in order),)
+    return (tuple(dims[i % len(dims)] for i in order),)
 
 
 def _tile(known: Inputs, node: Node) -> tuple[Dims, ...]:
@@ -218,7 +218,7 @@ def _slice(known: Inputs, node: Node) -> tuple[Dims, ...]:
     dims, begin, size = known.dims(node), known.value(node, 1), known.value(node, 2)
     if dims is None or size is None or len(size) != len(dims):
         return (None,)
-    starts = begin if begin is not None else (None,) * len(dims)
+    starts = begin if begin and len(begin) == len(dims) else (None,) * len(dims)
     return (tuple(_sliced(node, i, d, starts[i], s) for i, (d, s) in enumerate(zip(dims, size))),)
 
 
@@ -244,19 +244,20 @@ def _reduce(known: Inputs, node: Node) -> tuple[Dims, ...]:
 
 
 def _arg(known: Inputs, node: Node) -> tuple[Dims, ...]:
-    dims, axis = known.dims(node), known.numbers(node, 1)
-    if not dims or axis is None:
+    dims = known.dims(node)
+    at = None if dims is None else known.axis(node, 1, len(dims))
+    if dims is None or at is None:
         return (None,)
-    at = axis[0] % len(dims)
     return ((*dims[:at], *dims[at + 1 :]),)
 
 
 def _gather(known: Inputs, node: Node) -> tuple[Dims, ...]:
     dims, where = known.dims(node, 0), known.dims(node, 1)
-    axis = known.numbers(node, 2) if node.op == "GatherV2" else (0,)
-    if not dims or where is None or axis is None or integer(node, "batch_dims"):
+    if not dims or where is None or integer(node, "batch_dims"):
         return (None,)
-    at = axis[0] % len(dims)
+    at = known.axis(node, 2, len(dims)) if node.op == "GatherV2" else 0
+    if at is None:
+        return (None,)
     return ((*dims[:at], *where, *dims[at + 1 :]),)
 
 

@@ -115,11 +115,22 @@ def _sweep(
         shapes = output_shapes(known, node)
         if shapes is None or any(dims is None for dims in shapes):
             shapes = _stored(node, shapes)
-        found[name] = shapes
+        found[name] = tuple(_small(name, i, "dim", dims) for i, dims in enumerate(shapes))
         value = output_value(known, node)
-        if value is not None:
-            values.update((TensorRef(name, i), v) for i, v in enumerate(value) if v is not None)
+        for i, v in enumerate(value or ()):
+            small = _small(name, i, "value", v)
+            if small is not None:
+                values[TensorRef(name, i)] = small
     return Shapes(graph, found, values)
+
+
+def _small(name: str, index: int, kind: str, dims: Dims) -> Dims:
+    """Dimensions, those that grew too large under new names of their own."""
+    if dims is None or not any(map(sizes.too_large, dims)):
+        return dims
+    return tuple(
+        (kind, name, index, axis) if sizes.too_large(dim) else dim for axis, dim in enumerate(dims)
+    )
 
 
 def _stored(node: Node, shapes: tuple[Dims, ...] | None) -> tuple[Dims, ...]:

@@ -33,7 +33,7 @@ def read_checkpoint(prefix: str | Path) -> dict[str, Any]:
         reader: Any = tf.train.load_checkpoint(path)
         names = sorted(reader.get_variable_to_shape_map())
         return {name: reader.get_tensor(name) for name in names}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, LookupError, RuntimeError, MemoryError) as error:
         said = printable(str(error).splitlines()[0] if str(error) else type(error).__name__, 200)
         raise UsageError(
             f"There is no readable checkpoint '{shown}': {said}. Give the prefix that Saver.save "

@@ -2,7 +2,8 @@
 
 Usage: python -m tools.fuzz [--runs N] [--seed S] [--jobs N] [--entry NAME]... [--keep FOLDER]
 
-An input crashes when anything but a GraphrevError comes out, and hangs when it takes over 10 s.
+An input crashes when anything but a GraphrevError comes out, and hangs when it takes over 10 s; one
+that ends the whole process is named by the chunk it is in.
 Inputs are numbered: ``--seed S --runs 1 --entry NAME`` makes number S again. With ``--keep`` the
 inputs that crash are written there.
 """
