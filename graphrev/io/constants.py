@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
 
 from graphrev.io import wire
 from graphrev.io.attr_values import encode_shape
@@ -63,6 +66,11 @@ def vector(dtype: DType, values: Iterable[float]) -> TensorValue:
 def _content(dtype: DType, shape: Shape, content: bytes) -> TensorValue:
     head = wire.number_field(_DTYPE, dtype) + wire.bytes_field(_SHAPE, encode_shape(shape))
     return TensorValue(dtype, shape, head + wire.bytes_field(_CONTENT, content))
+
+
+def from_array(dtype: DType, array: np.ndarray[Any, Any]) -> TensorValue:
+    """A constant of an array's elements, which are of ``dtype`` as numpy knows it."""
+    return _content(dtype, Shape(array.shape), np.ascontiguousarray(array).tobytes())
 
 
 def strings(values: Iterable[bytes]) -> TensorValue:

@@ -43,6 +43,12 @@ class Code(str, Enum):
     NOT_TRAINED = "not_trained"
     GRADIENT_UNCLEAR = "gradient_unclear"
     MASK_ALTERED = "mask_altered"
+    CHANNELS_FED = "channels_fed"
+    CHANNELS_FETCHED = "channels_fetched"
+    CHANNELS_OPAQUE = "channels_opaque"
+    CHANNELS_MIXED = "channels_mixed"
+    CHANNELS_COUPLED = "channels_coupled"
+    CHANNELS_KEPT = "channels_kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +186,35 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.MASK_ALTERED: Explanation(
         "Something reads the mask or the raw kernel in a way that stripping would change.",
         "Remove that reader, or extract the subgraph of the outputs first.",
+    ),
+    Code.CHANNELS_FED: Explanation(
+        "The channels are all zero, but they come from outside: a feed, or a tensor that no kernel "
+        "makes.",
+        "Nothing to do: removing them would change what the graph is fed.",
+    ),
+    Code.CHANNELS_FETCHED: Explanation(
+        "The channels are all zero, but they are a result of the graph.",
+        "Keep the layer that makes the results dense, or extract the part that you fetch.",
+    ),
+    Code.CHANNELS_OPAQUE: Explanation(
+        "An op reads the channels of which it is not known that it works on each by itself, or "
+        "that combines them with something of a fixed size.",
+        "Look at the op that is named; strip masks (strip-masks) and extract the inference graph "
+        "first: gradients, summaries and unfrozen control flow need all channels.",
+    ),
+    Code.CHANNELS_MIXED: Explanation(
+        "A reshape, a window, a reduction or a computed size mixes the channels with other axes.",
+        "Give the graph static shapes, or flatten with constant sizes.",
+    ),
+    Code.CHANNELS_COUPLED: Explanation(
+        "The channels are zero here, but the same channels (joined by a residual sum, for "
+        "instance) hold something that is used.",
+        "Mask with structure=channel, which drops coupled channels together.",
+    ),
+    Code.CHANNELS_KEPT: Explanation(
+        "The channels could go and stay all the same: as the last of their layer, to round the "
+        "number up, or to carry the constants of removed ones through a border.",
+        "Nothing to do; a smaller multiple removes more.",
     ),
 }
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphrev.analysis.saved_names import saved_names
 from graphrev.errors import UsageError, printable
-from graphrev.io import constants
 from graphrev.io.tensors import to_numpy
 from graphrev.ir import Graph, Node, Shape, TensorRef, TensorValue
 from graphrev.ir.marks import END_ATTR, ZEROS_ATTR, group_of, kernel_of, role_of
@@ -21,8 +21,6 @@ from graphrev.passes.mask.sparsity import Sparsity, together
 
 Start = Literal["ones", "zeros"]
 Values = Mapping[str, Any]
-_SAVES = ("SaveV2", "SaveSlices")
-_FIXED = 3
 _VARIABLES = frozenset({"VariableV2", "Variable", "VarHandleOp"})
 _SHOWN = 5
 
@@ -58,7 +56,7 @@ class MaskedGraph:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._keys = dict(_saved_names(graph))
+        self._keys = saved_names(graph)
         self.masks = tuple(self._masks())
         found = (n for n in graph.nodes.values() if role_of(n) == "last-update" and _is_variable(n))
         self._last = next(found, None)
@@ -230,20 +228,6 @@ def _problem(name: str, values: Values, mask: SavedMask) -> str:
     found = list(values[name].shape)
     fits = found == wanted if mask.parts == 1 else len(found) == len(wanted)
     return "" if fits else f"{shown} has the shape {found}, not {wanted}"
-
-
-def _saved_names(graph: Graph) -> Iterator[tuple[str, str]]:
-    """``(variable, name)`` for each variable that a save op of the graph holds."""
-    for node in graph.nodes.values():
-        if node.op not in _SAVES:
-            continue
-        value = graph[node.inputs[1].node].attrs.get("value")
-        names = constants.string_values(value) if isinstance(value, TensorValue) else ()
-        for ref, name in zip(node.inputs[_FIXED:], names):
-            source = graph[ref.node]
-            while source.op in ("Identity", "ReadVariableOp"):
-                source = graph[source.inputs[0].node]
-            yield source.name, name.decode("utf-8", "replace")
 
 
 def _is_variable(node: Node) -> bool:

@@ -208,8 +208,10 @@ CASES: dict[Code, Callable[[], tuple[Graph, dict[str, Any]]]] = {
 
 def test_every_code_has_a_case() -> None:
     from tests.passes.mask.test_rejections import CASES as MASK_CASES
+    from tests.passes.shrink.test_left_alone import CASES as SHRINK_CASES
 
-    elsewhere = {*MASK_CASES, Code.MASK_ALTERED}
+    shrinking = {code for _, code, _ in SHRINK_CASES.values()} | {Code.CHANNELS_KEPT}
+    elsewhere = {*MASK_CASES, *shrinking, Code.MASK_ALTERED}
     assert set(CASES) | elsewhere == set(Code) == set(EXPLANATIONS)
 
 

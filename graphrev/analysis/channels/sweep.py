@@ -1,0 +1,64 @@
+"""One sweep over the graph that follows every channel from the kernel that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from graphrev.analysis import ops
+from graphrev.analysis.channels.elementwise import ELEMENTWISE_RULES
+from graphrev.analysis.channels.layouts import LAYOUT_RULES
+from graphrev.analysis.channels.products import PRODUCT_RULES
+from graphrev.analysis.channels.tracking import Channels, Tracker
+from graphrev.analysis.channels.weights import WEIGHT_RULES
+from graphrev.analysis.order import topological
+from graphrev.analysis.shapes import Shapes
+from graphrev.ir import Graph, Node, TensorRef
+from graphrev.ir.marks import is_opted_out
+
+Rule = Callable[[Tracker, Node], None]
+_RULES: dict[str, Rule] = {**ELEMENTWISE_RULES, **LAYOUT_RULES, **PRODUCT_RULES, **WEIGHT_RULES}
+_SINKS = frozenset({"SaveV2", "SaveSlices", "Assign", "AssignVariableOp"})
+
+
+def find_channels(
+    graph: Graph, shapes: Shapes, fed: Iterable[str] = (), fetched: Iterable[str] = ()
+) -> Channels:
+    """Follows every channel.
+
+    Args:
+        graph: a verified graph.
+        shapes: its inferred shapes.
+        fed: tensors ("name:0") that are fed by name.
+        fetched: tensors and nodes that are fetched; nodes that nothing reads are always.
+    """
+    tracker = Tracker(graph, shapes)
+    wanted = frozenset(name.partition(":")[0] for name in fetched)
+    given = frozenset(name.partition(":")[0] for name in fed)
+    for name in topological(graph):
+        node = graph[name]
+        rule = _RULES.get(node.op)
+        if rule is not None:
+            rule(tracker, node)
+        elif any(tracker.axes(ref) for ref in node.inputs):
+            tracker.opaque(node)
+        _end(tracker, node, name in given, name in wanted)
+    return tracker.finish()
+
+
+def _end(tracker: Tracker, node: Node, is_fed: bool, is_fetched: bool) -> None:
+    """Keeps what leaves the graph at ``node``, or is not to be touched."""
+    name, graph = node.name, tracker.graph
+    count = ops.output_count(node) or 0
+    outputs = [TensorRef(name, index) for index in range(count)]
+    if is_opted_out(node):
+        reason = f"'{name}' was built under no_rewrite()"
+        tracker.block_all((*node.inputs, *outputs), "opted_out", name, reason)
+    if is_fed:
+        tracker.block_all(outputs, "fed", name, f"'{name}' is fed by name")
+    is_last = name not in graph.readers and node.op not in _SINKS
+    if is_fetched or is_last:
+        tracker.found.results.add(name)
+    if is_fetched:
+        tracker.block_all(outputs, "fetched", name, f"'{name}' is fetched by name")
+    elif is_last:
+        tracker.block_all(outputs, "fetched", name, f"'{name}' is a result: nothing reads it")
