@@ -16,6 +16,7 @@ from graphrev.edits import EditLog
 from graphrev.errors import InvalidInputError, UsageError, printable
 from graphrev.io import Format, Model, decode, encode_graph, files
 from graphrev.io.protos import tensorflow_core
+from graphrev.io.wire import WireError
 from graphrev.ir import Graph, Shape
 from graphrev.ir import verify as structure
 from graphrev.passes import REGISTRY
@@ -179,6 +180,7 @@ def rewrite(
         from graphrev.io import live
 
         live.check_untouched(target)
+        chosen = tuple(_leaving_functions(pass_) for pass_ in chosen)
         model, report = _run(_model_of(target), chosen, feeds, progress)
         live.replay_on(target, report.run.edits)
     else:
@@ -304,16 +306,28 @@ def _run(
     feeds: FeedShapes | None,
     progress: Progress | None,
 ) -> tuple[Model, Report]:
-    aware = tuple(_aware(pass_, model) for pass_ in passes)
     shapes = _shapes(feeds)
     try:
+        aware = tuple(_aware(pass_, model) for pass_ in passes)
         check_feeds(model.graph, shapes)
         with paused_collection():
             outcome = run(model.graph, aware, progress)
+        report = Report(model.source, outcome, _targets(model), shapes)
+        return model.rewritten(outcome.after, outcome.edits), report
     except (InvalidInputError, UsageError) as error:
         raise type(error)(f"'{printable(model.source)}': {error}") from None
-    report = Report(model.source, outcome, _targets(model), shapes)
-    return model.rewritten(outcome.after, outcome.edits), report
+    except WireError as error:
+        # What lies around the graph is opened when something in it is looked for.
+        raise InvalidInputError(
+            f"'{printable(model.source)}' is damaged in a collection, signature or saver: "
+            f"{printable(str(error))}. Copy or export it again."
+        ) from None
+
+
+def _leaving_functions(pass_: Pass[Any]) -> Pass[Any]:
+    """The pass for a live graph, where functions and what calls them cannot be changed."""
+    known = any(f.name == "functions" for f in fields(pass_))
+    return replace(pass_, functions="keep") if known else pass_  # pyright: ignore
 
 
 def _aware(pass_: Pass[Any], model: Model) -> Pass[Any]:

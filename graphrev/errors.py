@@ -44,9 +44,14 @@ class LiveGraphError(GraphrevError):
 
 
 class PassError(GraphrevError):
-    """A pass left an invalid graph behind. It is named, and the input is untouched."""
+    """A pass left an invalid graph behind. It is named, and the input is untouched.
+
+    Attributes:
+        step: the :class:`graphrev.pipeline.Step` that went wrong, where it is known.
+    """
 
     exit_code: ClassVar[int] = 4
+    step: object | None = None
 
 
 class VerificationError(GraphrevError):

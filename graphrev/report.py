@@ -15,7 +15,7 @@ from graphrev.errors import printable
 from graphrev.ir import Graph, Shape
 from graphrev.ir.verify import problems
 from graphrev.pipeline import Rejection, Run, Step
-from graphrev.verification import Verification
+from graphrev.verification import Validation, Verification
 
 _SHOWN = 20
 _PLACES_SHOWN = 50
@@ -30,14 +30,19 @@ class Report:
         run: the passes with their plans and edits.
         targets: the ops a training step runs, where the file names them.
         feeds: shapes of what is fed, for predicting memory.
-        verification: the numeric comparison, if one was made.
+        validation: how the outcome was validated beyond the structure after each pass, if it was.
     """
 
     source: str
     run: Run
     targets: tuple[str, ...] = ()
     feeds: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
-    verification: Verification | None = None
+    validation: Validation | None = None
+
+    @property
+    def verification(self) -> Verification | None:
+        """The numeric comparison, if one was made."""
+        return self.validation.verification if self.validation else None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -91,6 +96,7 @@ class Report:
             "passes": [_step_json(step) for step in self.steps],
             "control_flow": [place.to_json() for place in self.places],
             "warnings": list(self.warnings),
+            "validation": self.validation.to_json() if self.validation else None,
             "verification": self.verification.to_json() if self.verification else None,
         }
 
@@ -107,8 +113,8 @@ class Report:
             lines.extend(_step_lines(step))
         if memory:
             lines.extend(self._memory_lines())
-        if self.verification is not None:
-            lines.append(f"verification: {self.verification.to_text()}")
+        if self.validation is not None:
+            lines.append(self.validation.to_text())
         return "\n".join(lines)
 
     def _memory_lines(self) -> list[str]:

@@ -24,12 +24,26 @@ from graphrev.cli.watching import watch_options
 from graphrev.errors import UsageError, printable
 
 
-@click.command("rewrite")
+class _Rewrite(click.Command):
+    """``--verify`` alone stands for ``--verify=numeric`` and never takes the next argument."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the arguments."""
+        return super().parse_args(ctx, ["--verify=numeric" if a == "--verify" else a for a in args])
+
+
+@click.command("rewrite", cls=_Rewrite)
 @click.argument("path", metavar="IN")
 @click.option("-o", "--output", metavar="OUT", help="Where to write the result.")
 @pass_option
 @feed_option
-@click.option("--verify", is_flag=True, help="Run both graphs and compare before writing.")
+@click.option(
+    "--verify",
+    "asked",
+    type=click.Choice(["off", "structure", "numeric"]),
+    help="How to validate before writing. numeric (--verify alone): run both graphs and compare. "
+    "By default numeric where that takes seconds, else structure; the report says which.",
+)
 @click.option("--report", metavar="R.html|R.json", help="Write the report there.")
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files, the input included.")
@@ -41,7 +55,7 @@ def command(
     output: str | None,
     passes: tuple[str, ...],
     feeds: tuple[str, ...],
-    verify: bool,
+    asked: Any,
     report: str | None,
     dry_run: bool,
     overwrite: bool,
@@ -64,23 +78,23 @@ def command(
         model = load_with_progress(path, stages)
         if output is not None:
             _check_fits(model, output, chosen)
-        result = api.rewrite(model, chosen, feeds=shapes, progress=stages)
-        outcome, failed = result.report, False
-        if verify:
-            stages("verifying: both graphs are run")
-            outcome, failed = _verified(model, result, shapes)
+        with watching.blaming(dump_dir, passes, dry_run=dry_run):
+            result = api.rewrite(model, chosen, feeds=shapes, progress=stages)
+        stages("verifying")
+        outcome, failed = _validated(result.report, asked)
         if not dry_run and not failed and output is not None:
             stages("writing")
             result.save(output, overwrite=overwrite)
         if not dry_run:
             stages("writing reports")
             _write_beside(outcome, model, result, report, dump_dir, traces)
+            watching.keep_failure(dump_dir, passes, outcome.validation)
         data = outcome.to_json() if as_json else None
     if profile is not None and not dry_run:
         watching.write_profile(profile, stages)
     if print_changed:
         watching.print_changed(outcome, err=as_json)
-    _tell(outcome, data, output, dry_run=dry_run, failed=failed)
+    _tell(outcome, data, output, dump_dir, dry_run=dry_run, failed=failed)
     return 1 if failed else 0
 
 
@@ -119,13 +133,13 @@ def _check_fits(model: Any, output: str, passes: Sequence[Any]) -> None:
     check_extension(model, output)
 
 
-def _verified(model: Any, result: Any, feeds: dict[str, Any]) -> tuple[Any, bool]:
+def _validated(report: Any, asked: Any) -> tuple[Any, bool]:
     from dataclasses import replace
 
-    from graphrev import api
+    from graphrev.verification import validate
 
-    outcome = api.verify(model, result, feeds=feeds)
-    return replace(result.report, verification=outcome), not outcome.ok
+    outcome = validate(report.run, asked, feeds=report.feeds, targets=report.targets)
+    return replace(report, validation=outcome), not outcome.ok
 
 
 def _check_beside(targets: list[Path], path: str, *, dry_run: bool, overwrite: bool) -> None:
@@ -158,18 +172,32 @@ def _report_text(path: Path, outcome: Any, model: Any, result: Any, traces: tupl
         return f"{to_json(outcome.to_json())}\n"
     from graphrev import api
 
-    said = outcome.verification.to_text() if outcome.verification else None
+    said = outcome.validation.to_text()
     found = api.diff(model, result).with_traces(*watching.traced(traces))
     return found.to_html(verification=said)
 
 
-def _tell(report: Any, data: Any, output: str | None, *, dry_run: bool, failed: bool) -> None:
+def _tell(
+    report: Any,
+    data: Any,
+    output: str | None,
+    dump_dir: str | None,
+    *,
+    dry_run: bool,
+    failed: bool,
+) -> None:
     if data is not None:
         print_json(data)
         return
     click.echo(report.to_text(memory=False))
     if failed:
-        click.echo("graphrev: the graphs differ; nothing was written.", err=True)
+        number, step = report.validation.failed
+        kept = "" if dump_dir else " Run again with --dump-dir D to keep a reproducer."
+        click.echo(
+            f"graphrev: the graphs differ since pass {number}, '{step.pass_.name}'; the target was "
+            f"not written.{kept}",
+            err=True,
+        )
     elif dry_run:
         click.echo("Dry run: nothing was written.")
     else:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from graphrev.cli.progress import Stages
-from graphrev.errors import OutputError, UsageError, printable
+from graphrev.errors import OutputError, PassError, UsageError, printable
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -113,14 +115,61 @@ def dump(dump_dir: str, report: Any) -> None:
     from graphrev.io.writing import write_file
 
     folder = Path(dump_dir)
+    _make_folder(folder)
+    for number, step in enumerate(report.steps, 1):
+        if step.edits:
+            write_file(folder / _dump_name(number), encode_graph(step.after))
+
+
+@contextmanager
+def blaming(dump_dir: str | None, passes: Sequence[str], *, dry_run: bool) -> Generator[None]:
+    """Keeps a reproducer of a pass that left an invalid graph behind, or says how to get one."""
+    try:
+        yield
+    except PassError as error:
+        step: Any = error.step
+        if step is None or dry_run:
+            raise
+        if dump_dir is None:
+            raise _with(error, "Run again with --dump-dir D to keep a reproducer.") from error
+        spec = next((p for p in passes if p.partition("{")[0].strip() == step.pass_.name), "")
+        _keep(Path(dump_dir), step, spec, "structure")
+        raise _with(error, f"A reproducer is in '{printable(dump_dir)}'.") from error
+
+
+def _with(error: PassError, more: str) -> PassError:
+    said = PassError(f"{error} {more}")
+    said.step = error.step
+    return said
+
+
+def keep_failure(dump_dir: str | None, passes: Sequence[str], validation: Any) -> None:
+    """Keeps a reproducer of a pass whose graphs compute different things."""
+    if dump_dir is None or validation is None or validation.failed is None:
+        return
+    number, step = validation.failed
+    _keep(Path(dump_dir), step, passes[int(number) - 1], "numeric")
+
+
+def _keep(folder: Path, step: Any, spec: str, how: str) -> None:
+    """Writes the graphs on either side of a pass, and the command that shows the failure."""
+    from graphrev.io import encode_graph
+    from graphrev.io.writing import write_file
+
+    _make_folder(folder)
+    write_file(folder / "failed-before.pb", encode_graph(step.before))
+    write_file(folder / "failed-after.pb", encode_graph(step.after))
+    parts = ["graphrev", "rewrite", "failed-before.pb", "-o", "out.pb", "-p", spec]
+    command = f"{shlex.join(parts)} --verify={how}\n"
+    write_file(folder / "failed-command.txt", command.encode())
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         said = error.strerror or str(error)
-        raise OutputError(f"Cannot make the folder '{printable(dump_dir)}': {said}.") from error
-    for number, step in enumerate(report.steps, 1):
-        if step.edits:
-            write_file(folder / _dump_name(number), encode_graph(step.after))
+        raise OutputError(f"Cannot make the folder '{printable(str(folder))}': {said}.") from error
 
 
 def print_changed(report: Any, *, err: bool) -> None:

@@ -139,11 +139,19 @@ class _Listing:
         """The SaveSliceInfoDef of each partition, by the name of its variable."""
         found: dict[str, bytes] = {}
         for raw in self._entry("variables").bytes_list.value:
-            inner = {number: value for number, _, value in wire.fields(raw)}
+            inner = _parts(raw)
             if _SLICE in inner and _NAME in inner:
                 name = wire.text(inner[_NAME]).partition(":")[0]
                 found[name] = wire.chunk(inner[_SLICE])
         return found
+
+
+def _parts(raw: bytes) -> dict[int, int | bytes]:
+    """The fields of a VariableDef; none of what is no message, which is for TensorFlow to mind."""
+    try:
+        return {number: value for number, _, value in wire.fields(raw)}
+    except wire.WireError:
+        return {}
 
 
 def variable_def(

@@ -64,10 +64,11 @@ def run(graph: Graph, passes: Sequence[Pass[Any]], progress: Progress | None = N
         plan = pass_.analyze(current)
         say(f"applying {pass_.name}")
         after, edits = apply_plan(pass_, plan, current)
+        step = Step(pass_, plan, edits, current, after)
         if edits:
             say(f"verifying after {pass_.name}")
-            _verify_after(pass_, after, current)
-        steps.append(Step(pass_, plan, edits, current, after))
+            _verify_after(step)
+        steps.append(step)
         current = after
     return Run(graph, current, tuple(steps))
 
@@ -81,14 +82,16 @@ def apply_plan(pass_: Pass[Any], plan: Plan, graph: Graph) -> tuple[Graph, EditL
     return editor.finish()
 
 
-def _verify_after(pass_: Pass[Any], graph: Graph, since: Graph) -> None:
+def _verify_after(step: Step) -> None:
     try:
-        verify(graph, ops.output_count, ops.input_count, since)
+        verify(step.after, ops.output_count, ops.input_count, step.before)
     except InvalidGraphError as error:
-        raise PassError(
-            f"Pass '{pass_.name}' left an invalid graph behind; the input is untouched. {error} "
-            "This is a fault in graphrev: please report it with the graph."
-        ) from error
+        blamed = PassError(
+            f"Pass '{step.pass_.name}' left an invalid graph behind; the input is untouched. "
+            f"{error} This is a fault in graphrev: please report it with the graph."
+        )
+        blamed.step = step
+        raise blamed from error
 
 
 def _silent(_: str) -> None:

@@ -2,5 +2,6 @@
 
 from graphrev.verification.equivalence import verify
 from graphrev.verification.result import Comparison, Drift, Verification
+from graphrev.verification.validation import How, Validation, validate
 
-__all__ = ["Comparison", "Drift", "Verification", "verify"]
+__all__ = ["Comparison", "Drift", "How", "Validation", "Verification", "validate", "verify"]

@@ -7,6 +7,7 @@ original, so that all that follows must agree.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from graphrev.analysis import ops
 from graphrev.analysis.shapes import infer_shapes
 from graphrev.errors import VerificationError, printable
-from graphrev.ir import DType, Graph, TensorRef
+from graphrev.ir import Graph, TensorRef
 from graphrev.ir import verify as structure
 from graphrev.verification.choices import (
     Fetches,
@@ -24,12 +25,13 @@ from graphrev.verification.choices import (
     tensor_named,
 )
 from graphrev.verification.draws import drawing_alike
-from graphrev.verification.numbers import GROWTH, Tolerance, of_kind, relative, tolerance
+from graphrev.verification.drifts import drifts_of, rebuilt_streams
+from graphrev.verification.numbers import Tolerance, of_kind, tolerance
 from graphrev.verification.races import Race, affected, races
-from graphrev.verification.result import Comparison, Drift, Verification
+from graphrev.verification.reach import check_reach
+from graphrev.verification.result import Comparison, Verification
 from graphrev.verification.sessions import Runner
 
-_EPSILONS_PER_HALF = 2
 _KINDS = ("output", "gradient", "variable")
 Pair = tuple[str, str, Any, Any]
 """A value's name, its kind, and what either graph makes of it."""
@@ -46,6 +48,8 @@ def verify(
     rtol: float | None = None,
     atol: float | None = None,
     seed: int = 0,
+    seconds: float | None = None,
+    contained: bool = False,
 ) -> Verification:
     """Runs both graphs and compares outputs, gradients and variable updates.
 
@@ -59,10 +63,13 @@ def verify(
             make, a little noise added so that no gradient vanishes by symmetry.
         rtol, atol: allowed relative and absolute error; by default derived from the rewrite.
         seed: seeds everything that is made up.
+        seconds: give up after this time.
+        contained: also refuse to run ops that are not known to keep to their session.
 
     Raises:
         InvalidGraphError: a graph breaks a structural invariant.
-        VerificationError: a graph cannot be run with what is at hand.
+        VerificationError: a graph cannot be run with what is at hand, in the time there is, or
+            without opening files that it names.
         UsageError: a feed or fetch does not exist.
     """
     for graph in (before, after):
@@ -73,9 +80,12 @@ def verify(
             "There is nothing to compare: no loss, gradient or training op was found. Name what to "
             "compare with --fetch NAME."
         )
+    until = None if seconds is None else time.monotonic() + seconds
     made = _feeds(before, chosen, feeds or {}, seed)
+    for graph, targets in ((before, chosen.targets), (after, chosen.targets_after)):
+        check_reach(graph, _fetched(chosen, targets), made, contained=contained)
     before, seeds = drawing_alike(before, after)
-    with Runner(before, "first") as first, Runner(after, "second") as second:
+    with Runner(before, "first", until) as first, Runner(after, "second", until) as second:
         values, notes = _variables(first, second, variables, seed)
         sides = _Sides(before, after, first, second, values, made, seeds)
         return _compared(sides, chosen, (rtol, atol), notes)
@@ -157,9 +167,9 @@ def _compared(
     given: tuple[float | None, float | None],
     notes: tuple[str, ...],
 ) -> Verification:
-    rebuilt = _rebuilt(sides.after)
+    rebuilt = rebuilt_streams(sides.after)
     pairs, streams = sides.run(chosen, [ref for pair in rebuilt for ref in (pair[1], pair[2])])
-    drifts = _drifts(sides.after, rebuilt, streams)
+    drifts = drifts_of(sides.after, rebuilt, streams)
     allowed = tolerance(drifts, given)
     comparisons = _of_all_kinds(pairs, allowed)
     racing = races(sides.before, _fetched(chosen, chosen.targets))
@@ -229,33 +239,3 @@ def _written(graph: Graph, updates: Iterable[str]) -> frozenset[str]:
         node = graph[name]
         found.update(r.node for r in node.inputs if ops.is_variable(graph[r.node].op))
     return frozenset(found)
-
-
-def _rebuilt(after: Graph) -> list[tuple[str, TensorRef, TensorRef]]:
-    """``(block, original stream, rebuilt stream)`` for every stream the rewrite rebuilds."""
-    found: list[tuple[str, TensorRef, TensorRef]] = []
-    for name, node in after.nodes.items():
-        stream, block = node.attrs.get("_graphrev_stream"), node.attrs.get("_graphrev_block")
-        if isinstance(stream, bytes) and isinstance(block, bytes):
-            original = tensor_named(stream.decode())
-            if original.node in after:
-                found.append((block.decode(), original, TensorRef(name)))
-    return found
-
-
-def _drifts(
-    after: Graph, rebuilt: list[tuple[str, TensorRef, TensorRef]], values: list[Any]
-) -> tuple[Drift, ...]:
-    """Per block the worst rebuilt stream; what may be rises with the streams rebuilt."""
-    worst: dict[str, Drift] = {}
-    for number, (block, original, ref) in enumerate(rebuilt):
-        error, _ = relative(values[2 * number], values[2 * number + 1])
-        dtype = after[ref.node].attrs.get("T")
-        epsilon = dtype.epsilon if isinstance(dtype, DType) else None
-        known = worst.get(block, Drift(block, 0.0, str(original), 0, 0.0))
-        streams = known.streams + 1
-        allowed = GROWTH * _EPSILONS_PER_HALF * streams * (epsilon or 0.0)
-        larger = error > known.error
-        stream = str(original) if larger else known.stream
-        worst[block] = Drift(block, max(error, known.error), stream, streams, allowed)
-    return tuple(worst.values())

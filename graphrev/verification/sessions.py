@@ -6,6 +6,7 @@ ops of its own load the variables; nothing of this reaches the caller's graph or
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -15,6 +16,8 @@ from graphrev.analysis import ops
 from graphrev.errors import VerificationError, printable
 from graphrev.io.graph_defs import encode_graph
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
+from graphrev.verification.choices import ancestors
+from graphrev.verification.reach import opens
 
 
 def seeded(graph: Graph) -> Graph:
@@ -40,13 +43,15 @@ class Runner:
     Args:
         graph: the graph.
         which: what to call it in messages.
+        until: when to give up, on the clock of :func:`time.monotonic`.
     """
 
-    def __init__(self, graph: Graph, which: str) -> None:
+    def __init__(self, graph: Graph, which: str, until: float | None = None) -> None:
         import tensorflow as tf
 
         self._tf: Any = tf.compat.v1
         self._which = which
+        self._until = until
         self._graph: Any = self._tf.Graph()
         definition = self._tf.GraphDef.FromString(encode_graph(seeded(graph)))
         for node in definition.node:
@@ -96,16 +101,38 @@ class Runner:
     def initial_values(self) -> dict[str, Any]:
         """The variables' values as the graph's own initializers make them.
 
-        A variable whose initializer is missing or fails is left out.
+        A variable whose initializer is missing, fails or opens a file is left out.
+
+        Raises:
+            VerificationError: the time is up.
         """
+        found = {
+            name: self._tensor(tensor)
+            for name, tensor in _initializers(self._source, self._variables).items()
+            if not opens(self._source, ancestors(self._source, [tensor.node], frozenset()))
+        }
+        try:
+            return dict(zip(found, self._session.run(list(found.values()), options=self._limit())))
+        except self._tf.errors.OpError:
+            return self._one_by_one(found)
+
+    def _one_by_one(self, found: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for name, tensor in _initializers(self._source, self._variables).items():
+        for name, tensor in found.items():
             try:
-                source = self._graph.get_operation_by_name(tensor.node).outputs[tensor.index]
-                values[name] = self._session.run(source)
+                values[name] = self._session.run(tensor, options=self._limit())
             except self._tf.errors.OpError:
                 continue
         return values
+
+    def _limit(self) -> Any:
+        """Options of a run that may take what is left of the time."""
+        if self._until is None:
+            return None
+        left = int((self._until - time.monotonic()) * 1000)
+        if left <= 0:
+            raise VerificationError(f"the time was up before the {self._which} graph had been run")
+        return self._tf.RunOptions(timeout_in_ms=left)
 
     def load(self, values: Mapping[str, Any]) -> None:
         """Gives the variables their values; a variable of another name is ignored."""
@@ -139,7 +166,7 @@ class Runner:
     def run_raw(self, fetched: list[Any], feeds: Mapping[Any, Any]) -> list[Any]:
         """Runs live tensors and operations of the private copy."""
         try:
-            return self._session.run(fetched, dict(feeds)) if fetched else []
+            return self._session.run(fetched, dict(feeds), self._limit()) if fetched else []
         except (self._tf.errors.OpError, ValueError, TypeError) as error:
             said = _without_headings(getattr(error, "message", str(error)))
             raise VerificationError(

@@ -48,7 +48,7 @@ def python(*args: str | Path) -> subprocess.CompletedProcess[str]:
         ["show", FIXTURES / "frozen.pbtxt"],
         ["inspect", FIXTURES / "widths.meta.gz"],
         ["inspect", FIXTURES / "saved_model", "--json"],
-        ["rewrite", FIXTURES / "widths.meta.gz", "-p", "reversible", "-o", "OUT"],
+        ["rewrite", FIXTURES / "widths.meta.gz", "-preversible", "-o", "OUT", "--verify=structure"],
     ],
     ids=lambda args: " ".join(Path(str(arg)).name for arg in args),
 )

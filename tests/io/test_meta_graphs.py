@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from graphrev.api import analyze
 from graphrev.editor import GraphEditor
 from graphrev.errors import InvalidInputError
 from graphrev.io import Model, decode, load, wire
@@ -193,6 +194,15 @@ def test_a_damaged_envelope_is_found_when_it_is_read() -> None:
     ):
         with pytest.raises(InvalidInputError, match="'sample'"):
             decode(whole + bad, ".meta", "sample")
+
+
+def test_damage_that_is_found_when_it_is_looked_for_names_the_file() -> None:
+    meta = meta_graph(chain())
+    meta.collection_def.clear()
+    number_for_a_key = wire.bytes_field(4, wire.number_field(1, 7))
+    model = decode(meta.SerializeToString() + number_for_a_key, ".meta", "odd.meta")
+    with pytest.raises(InvalidInputError, match=r"odd\.meta.*damaged in a collection"):
+        analyze(model, "clean-scopes")
 
 
 def test_the_op_list_of_tf115_is_known() -> None:

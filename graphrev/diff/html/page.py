@@ -31,7 +31,7 @@ def render_html(diff: GraphDiff, *, context: int = 1, verification: str | None =
     Args:
         diff: what to show.
         context: how many edges away from a change unchanged nodes are drawn.
-        verification: what a numeric comparison said.
+        verification: how the rewrite was validated, and what came of it.
     """
     with _without_collector():
         return _rendered(diff, context, verification)

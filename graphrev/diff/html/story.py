@@ -26,7 +26,7 @@ def _parts(diff: GraphDiff, verification: str | None) -> Iterator[str]:
     yield f'<p class="sources">{_sources(diff)}</p>'
     yield f"<p>{_lead(diff)}</p>{_cards(diff)}"
     if verification:
-        yield f'<p class="verified">Run and compared: {escape(verification, 2000)}</p>'
+        yield f'<p class="verified">{escape(verification, 2000)}</p>'
     yield "</header>"
     for step in diff.run.steps if diff.run else ():
         yield _step(step)
