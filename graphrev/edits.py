@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias, Union
 
-from graphrev.ir import AttrValue, Node, TensorRef
+from graphrev.ir import AttrValue, Function, Node, TensorRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,26 @@ class RenameNode:
     cause: Cause
 
 
+@dataclass(frozen=True, slots=True)
+class SetFunction:
+    """A function of the library was changed; ``None`` stands for "absent"."""
+
+    name: str
+    old: Function | None
+    new: Function | None
+    cause: Cause
+
+
 Edit: TypeAlias = Union[
-    AddNode, RemoveNode, SetInput, AddInput, DropInput, SetControls, SetAttr, RenameNode
+    AddNode,
+    RemoveNode,
+    SetInput,
+    AddInput,
+    DropInput,
+    SetControls,
+    SetAttr,
+    RenameNode,
+    SetFunction,
 ]
 EditLog: TypeAlias = tuple[Edit, ...]
 

@@ -59,9 +59,28 @@ class Inputs:
         return declared(source)
 
 
+DIMS_ATTR = "_graphrev_dims"
+"""On what stands for an argument: its dimensions, where unknown ones are equal by their names."""
+
+
+def as_attr(dims: Dims) -> tuple[int | bytes, ...] | None:
+    """Dimensions as :data:`DIMS_ATTR` keeps them."""
+    if dims is None:
+        return None
+    return tuple(dim if isinstance(dim, int) else _name_of(dim) for dim in dims)
+
+
+def _name_of(dim: tuple[object, ...]) -> bytes:
+    last = dim[-1]
+    return last if dim[0] == DIMS_ATTR and isinstance(last, bytes) else repr(dim).encode()
+
+
 def declared(node: Node, key: str = "shape") -> Dims:
     """The shape a node declares in an attribute, unknown dimensions as symbols of the node."""
     shape = node.attrs.get(key)
+    dims = node.attrs.get(DIMS_ATTR)
+    if isinstance(dims, tuple):
+        return tuple(item if isinstance(item, int) else (str(DIMS_ATTR), item) for item in dims)
     return named(node.name, 0, shape.dims) if isinstance(shape, Shape) else None
 
 

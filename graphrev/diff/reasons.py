@@ -15,6 +15,7 @@ from graphrev.edits import (
     RenameNode,
     SetAttr,
     SetControls,
+    SetFunction,
     SetInput,
 )
 
@@ -82,4 +83,6 @@ def _note(edit: Edit, final: dict[str, _Record], removed: dict[str, _Record]) ->
             final[edit.new] = record
         case SetInput() | AddInput() | DropInput() | SetControls() | SetAttr():
             record = final.setdefault(edit.node, _Record(edit.node))
+        case SetFunction():
+            return
     record.causes[edit.cause] = None

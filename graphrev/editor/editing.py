@@ -25,10 +25,11 @@ from graphrev.edits import (
     RenameNode,
     SetAttr,
     SetControls,
+    SetFunction,
     SetInput,
 )
 from graphrev.errors import GraphrevError
-from graphrev.ir import AttrValue, Graph, Node, TensorRef
+from graphrev.ir import AttrValue, Function, Graph, Node, TensorRef
 
 
 class EditError(GraphrevError):
@@ -46,6 +47,7 @@ class GraphEditor:
     def __init__(self, graph: Graph, cause: Cause | None = None) -> None:
         self._base = graph
         self._nodes: dict[str, Node] = dict(graph.nodes)
+        self._functions: dict[str, Function] = dict(graph.functions)
         self._log: list[Edit] = []
         self._cause = cause or Cause(pass_name="edit")
         self._taken: dict[str, int] = {}
@@ -257,9 +259,24 @@ class GraphEditor:
         self._nodes = renamed
         self._log.extend(RenameNode(old, new, self._cause) for old, new in steps)
 
+    def set_function(self, name: str, new: Function | None) -> None:
+        """Puts ``new`` into the library under ``name``, or takes that function out of it."""
+        old = self._functions.get(name)
+        if old is new:
+            return
+        if new is None:
+            del self._functions[name]
+        else:
+            self._functions[name] = new
+        self._log.append(SetFunction(name, old, new, self._cause))
+
     def finish(self) -> tuple[Graph, EditLog]:
         """The changed graph and the log; the very same graph when nothing was edited."""
         if not self._log:
             return self._base, ()
-        changed = replace(self._base, nodes=MappingProxyType(dict(self._nodes)))
+        changed = replace(
+            self._base,
+            nodes=MappingProxyType(dict(self._nodes)),
+            functions=MappingProxyType(dict(self._functions)),
+        )
         return changed, tuple(self._log)

@@ -15,6 +15,7 @@ from graphrev.edits import (
     RenameNode,
     SetAttr,
     SetControls,
+    SetFunction,
     SetInput,
     final_names,
 )
@@ -46,6 +47,18 @@ def _replay_one(editor: GraphEditor, edit: Edit) -> None:
             editor.add(edit.node, edit.origin)
         case RemoveNode():
             editor.remove(edit.node.name)
+        case RenameNode():
+            editor.rename(edit.old, edit.new)
+        case SetFunction():
+            editor.set_function(edit.name, edit.new)
+        case _:
+            _change_one(editor, edit)
+
+
+def _change_one(
+    editor: GraphEditor, edit: SetInput | AddInput | DropInput | SetControls | SetAttr
+) -> None:
+    match edit:
         case SetInput():
             editor.set_input(edit.node, edit.position, edit.new)
         case AddInput():
@@ -56,5 +69,3 @@ def _replay_one(editor: GraphEditor, edit: Edit) -> None:
             editor.set_controls(edit.node, edit.new)
         case SetAttr():
             editor.set_attr(edit.node, edit.key, edit.new)
-        case RenameNode():
-            editor.rename(edit.old, edit.new)

@@ -29,10 +29,18 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument of a function signature; ``dtype`` is ``None`` where an attribute decides it."""
+    """An argument of a function signature; ``dtype`` is ``None`` where an attribute decides it.
+
+    ``extra`` holds the serialized ArgDef fields beyond these, ``attrs`` the serialized ArgAttrs
+    (shapes, for instance), ``unique_id`` tells resource arguments apart that may be one and the
+    same; a changed function keeps them with its arguments.
+    """
 
     name: str
     dtype: DType | None
+    extra: bytes = field(default=b"", compare=False, repr=False)
+    attrs: bytes | None = field(default=None, compare=False, repr=False)
+    unique_id: int | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +48,7 @@ class Function:
     """A library function: signature, body, and which body tensor each output returns.
 
     ``raw`` is the FunctionDef as it was read; an untouched function is written back byte for byte.
+    ``extra`` holds the serialized signature fields beyond the ones named here.
     """
 
     name: str
@@ -51,6 +60,7 @@ class Function:
     attrs: Mapping[str, AttrValue]
     stateful: bool = False
     raw: bytes | None = None
+    extra: bytes = b""
 
 
 @dataclass(frozen=True, eq=False)

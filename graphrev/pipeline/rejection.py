@@ -25,6 +25,7 @@ class Code(str, Enum):
     ALREADY_REWRITTEN = "already_rewritten"
     OVERLAP = "overlap"
     CROSSES_FRAME = "crosses_frame"
+    FUNCTION_BROKEN = "function_broken"
     OPTED_OUT = "opted_out"
     INCOMPLETE_MARK = "incomplete_mark"
     NOT_A_PAIR = "not_a_pair"
@@ -111,6 +112,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "across the border of one.",
         "Differentiate first; in branches nothing is done in this version, the block is left "
         "exact.",
+    ),
+    Code.FUNCTION_BROKEN: Explanation(
+        "A function that the graph calls is missing from its library, or calls itself.",
+        "Save the graph with its whole library; nothing that calls such a function is changed.",
     ),
     Code.OPTED_OUT: Explanation(
         "The nodes were built under no_rewrite().",

@@ -1,12 +1,13 @@
-"""Peak memory and time of a v1 while loop of residual pairs, plain and rewritten.
+"""Peak memory and time of a while loop of residual pairs, plain and rewritten.
 
 Usage: python -m tools.bench.loops [--iterations 8,16,32,64,128] [--processes 3] [--oracle PYTHON]
-       [--anchor-every N] [--no-grappler] [--inter-op N]
+       [--anchor-every N] [--no-grappler] [--inter-op N] [--v2]
 
 The net is built once (by the oracle, TensorFlow 1.15, where its Python is given), rewritten here,
 and each arm is run in processes of its own. Peaks come from the allocation records of a
 FULL_TRACE; times are processor time, the least of three steps; the gradient error is relative L2
-over all gradients, against the plain graph. This file runs under Python 3.7 too.
+over all gradients, against the plain graph. The loop is one of TensorFlow 1 (Enter, Exit), or with
+--v2 a functional one (While), whose values are saved in TensorLists. This file runs under Python 3.7 too.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ ROWS, WIDTH = 256, 256
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def build(path):
+def build(path, functional):
     """Writes the plain training graph: one pair an iteration, tanh(x w) each."""
     tf = _tensorflow()
+    if functional:
+        tf.enable_control_flow_v2()
     graph = tf.Graph()
     with graph.as_default():
         x = tf.placeholder(tf.float32, [ROWS, WIDTH], name="x")
@@ -98,10 +101,14 @@ def rewrite(plain, changed, anchor_every):
     before = decode_graph(plain.read_bytes())
     done = run_passes(before, [Reversible(detect="structural", anchor_every=anchor_every)])
     changed.write_bytes(encode_graph(done.after))
-    return tuple(
-        sum(node.op == "StackPushV2" for node in graph.nodes.values())
-        for graph in (before, done.after)
-    )
+    return tuple(_pushes(graph) for graph in (before, done.after))
+
+
+def _pushes(graph):
+    """How many values an iteration pushes, in the graph and in its functions."""
+    bodies = (graph.nodes, *(function.nodes for function in graph.functions.values()))
+    pushes = ("StackPushV2", "TensorListPushBack")
+    return sum(node.op in pushes for nodes in bodies for node in nodes.values())
 
 
 def _child(python, *arguments):
@@ -131,10 +138,11 @@ def main():
     parser.add_argument("--anchor-every", type=int)
     parser.add_argument("--no-grappler", action="store_true")
     parser.add_argument("--inter-op", type=int, default=1)
+    parser.add_argument("--v2", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         plain, changed = Path(folder, "plain.pb"), Path(folder, "changed.pb")
-        _child(args.oracle, "build", str(plain))
+        _child(args.oracle, "build", str(plain), "v2" if args.v2 else "v1")
         print(
             "pushes an iteration, plain and rewritten:", rewrite(plain, changed, args.anchor_every)
         )
@@ -169,7 +177,7 @@ def _error(plain, changed):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["build"]:
-        build(sys.argv[2])
+        build(sys.argv[2], sys.argv[3] == "v2")
     elif sys.argv[1:2] == ["run"]:
         run(json.loads(sys.argv[2]))
     else:

@@ -26,6 +26,7 @@ STREAM_ATTR = "_graphrev_stream"
 
 def apply_reversible(plan: ReversiblePlan, editor: GraphEditor) -> None:
     """Makes the edits of ``plan``."""
+    make_edits(editor, plan.function_edits)
     make_edits(editor, plan.loop_edits)
     seeds: dict[str, TensorRef] = {}
     for block in plan.blocks:

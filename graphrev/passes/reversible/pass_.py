@@ -27,8 +27,12 @@ from graphrev.passes.reversible.drift import (
     longest_segment,
     worst_drift,
 )
+from graphrev.passes.reversible.functions import (
+    in_functions,
+    with_functions,
+    without_functions,
+)
 from graphrev.passes.reversible.halves import Chain, Half, Pair
-from graphrev.passes.reversible.loops.functions import refused_functions
 from graphrev.passes.reversible.loops.planning import Limits, Outcome, plan_loops
 from graphrev.passes.reversible.marked import find_marked
 from graphrev.passes.reversible.plan import BlockPlan, ReversiblePlan
@@ -59,6 +63,8 @@ class Reversible(Pass[ReversiblePlan]):
             ``reject`` leaves them alone.
         fed: tensors ("name:0") that are fed by name; blocks around them are left alone.
         fetched: tensors that are fetched by name; such a stream is kept, since it is alive anyway.
+        functions: ``rewrite`` rewrites functions and functional control flow too; ``keep`` leaves
+            them as they are.
     """
 
     name: ClassVar[str] = "reversible"
@@ -70,6 +76,7 @@ class Reversible(Pass[ReversiblePlan]):
     forward: Literal["defer", "reject"] = "defer"
     fed: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ()
+    functions: Literal["rewrite", "keep"] = "rewrite"
 
     def __post_init__(self) -> None:
         """Refuses options that make no sense.
@@ -84,6 +91,16 @@ class Reversible(Pass[ReversiblePlan]):
 
     def analyze(self, graph: Graph) -> ReversiblePlan:
         """Finds the blocks, plans each, and says why every near miss is left alone."""
+        if not graph.functions:
+            return self._analyze_level(graph)
+        if self.functions == "keep":
+            return without_functions(graph, self._analyze_level, self.detect)
+        inner = replace(self, forward="reject", fed=(), fetched=(), functions="keep")
+        done = in_functions(graph, inner._analyze_level, self.detect)
+        return with_functions(graph, done, self._analyze_level)
+
+    def _analyze_level(self, graph: Graph) -> ReversiblePlan:
+        """The same for the graph itself, its functions left as they are."""
         around = Surroundings.of(graph)
         found = self._find(around)
         replayed = self._replayed(graph)
@@ -109,8 +126,7 @@ class Reversible(Pass[ReversiblePlan]):
                     rejections.append(outcome)
         deferred = tuple(plan for plan in plans if plan.deferred)
         blocks, cyclic = without_cycles(around, [plan for plan in plans if not plan.deferred])
-        called = refused_functions(graph, marked=self.detect == "marked")
-        rejections = [*rejections, *cyclic, *loops.rejections, *called]
+        rejections = [*rejections, *cyclic, *loops.rejections]
         return ReversiblePlan(tuple(rejections), (*blocks, *deferred), loops.plans, loops.edits)
 
     def _in_loops(

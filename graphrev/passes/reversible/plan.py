@@ -11,6 +11,7 @@ from graphrev.ir import DType, TensorRef
 from graphrev.passes.reversible.halves import Half
 from graphrev.passes.reversible.loops.plan import LoopPlan
 from graphrev.pipeline import Plan
+from graphrev.recomputation.functions.rewriting import FunctionPlan
 from graphrev.recomputation.steps import Redirect, Replay
 
 
@@ -155,20 +156,25 @@ class ReversiblePlan(Plan):
     loops: tuple[LoopPlan, ...] = ()
     loop_edits: EditLog = ()
     """The edits that carry out all of ``loops``."""
+    functions: tuple[FunctionPlan, ...] = ()
+    function_edits: EditLog = ()
+    """The edits that carry out all of ``functions``; they come first."""
 
     @property
     def is_empty(self) -> bool:
         """Whether no block is rewritten."""
-        return not self.blocks and not self.loops
+        return not self.blocks and not self.loops and not self.function_edits
 
     def summary(self) -> str:
         """One line for people."""
         pairs = sum((len(block.halves) + 1) // 2 for block in self.blocks)
         pairs += sum(loop.pairs for loop in self.loops)
+        inside = [block for function in self.functions for block in function.blocks]
+        pairs += sum(block["pairs"] for block in inside)
         clones = sum(len(half.clones) for block in self.blocks for half in block.halves)
         clones += sum(loop.recomputed for loop in self.loops)
         return (
-            f"{len(self.blocks) + len(self.loops)} blocks of {pairs} residual pairs, "
+            f"{len(self.blocks) + len(self.loops) + len(inside)} blocks of {pairs} residual pairs, "
             f"{clones} nodes recomputed, "
             f"{len(self.rejections)} left alone"
         )
@@ -176,13 +182,15 @@ class ReversiblePlan(Plan):
     def describe(self) -> tuple[str, ...]:
         """One line per block."""
         lines = (_block_line(block) for block in self.blocks)
-        return (*lines, *(loop.describe() for loop in self.loops))
+        loops = (loop.describe() for loop in self.loops)
+        return (*lines, *loops, *(function.describe() for function in self.functions))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
         return {
             "blocks": [block.to_json() for block in self.blocks],
             "loops": [loop.to_json() for loop in self.loops],
+            "functions": [function.to_json() for function in self.functions],
         }
 
 

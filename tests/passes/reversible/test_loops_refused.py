@@ -155,18 +155,3 @@ def test_values_do_not_depend_on_grappler_or_threads(threads: int) -> None:
             plain_values, values(encode_graph(run.after), names, [7], **options)[0]
         ):
             np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("detect", ["marked", "structural"])
-def test_pair_in_a_functional_loop_is_refused_by_the_loop_that_runs_it(detect: str) -> None:
-    tf.enable_control_flow_v2()
-    with tf.Graph().as_default() as live:
-        x = tf.placeholder(tf.float32, [4, 8], name="x")
-        out = tf.while_loop(lambda i, *_: i < 3, marked, [0, x, x * 2.0], name="loop")
-        tf.gradients(tf.reduce_sum(out[1]), x)
-    graph = decode_graph(live.as_graph_def().SerializeToString())
-    run, plan = rewrite(graph, detect=detect)
-    assert run.after is graph
-    (refused,) = plan.rejections
-    assert refused.code is Code.CROSSES_FRAME
-    assert {graph[name].op for name in refused.nodes} <= {"While", "StatelessWhile"}

@@ -1,0 +1,1 @@
+"""Rewriting what functional control flow and function calls run."""

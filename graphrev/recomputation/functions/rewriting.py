@@ -1,0 +1,371 @@
+"""Runs a pass on what functions compute: bodies by themselves, and bodies with their gradients.
+
+A level is a graph: the graph itself, a function's body, or two bodies joined. On each level the
+functional nodes come first, from the inside out, then the pass; so what an inner loop no longer
+hands to its gradient is gone before the loop around it is looked at. A function that is called from
+several places keeps its name where all callers may have the rewritten one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphrev.analysis.functions_bodies import (
+    Body,
+    BodyError,
+    Known,
+    body_of,
+    function_of_body,
+)
+from graphrev.analysis.functions_calls import MAIN, Calls, called_by, find_calls
+from graphrev.analysis.functions_pairs import (
+    Link,
+    Twins,
+    Wires,
+    arguments_of,
+    bodies_of,
+    family_of,
+    find_twins,
+)
+from graphrev.analysis.shapes import Shapes, infer_shapes
+from graphrev.editor import GraphEditor, make_edits
+from graphrev.edits import EditLog
+from graphrev.errors import InvalidGraphError, printable
+from graphrev.io.functions import argument_shape
+from graphrev.ir import Function, Graph, Node
+from graphrev.ir.marks import is_opted_out
+from graphrev.ir.verify import verify
+from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.functions.arguments import body_for
+from graphrev.recomputation.functions.combining import combine
+from graphrev.recomputation.functions.library import Library
+from graphrev.recomputation.functions.signatures import set_functions
+from graphrev.recomputation.functions.splitting import Demand, demand_of, take_apart
+from graphrev.recomputation.functions.writing import Change, condition_of, write_change
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a pass did to one level.
+
+    Attributes:
+        graph: the level now; the very same graph where nothing was done.
+        blocks: what was rewritten, as plain data.
+        rejections: what was not, and why.
+    """
+
+    graph: Graph
+    blocks: tuple[dict[str, Any], ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+
+
+Inner = Callable[[Graph], Done]
+"""A pass as far as it concerns one level."""
+
+
+@dataclass(frozen=True)
+class FunctionPlan:
+    """What is done to a function, or to a functional node and its gradient.
+
+    Attributes:
+        node: the functional node, or the function's name where its body was rewritten by itself.
+        gradient: the gradient node; empty where there is none.
+        blocks: what was rewritten, as plain data.
+        carried: how many loop variables the gradient loop carries.
+        dropped: how many values no longer travel to the gradient.
+        added: how many do instead.
+    """
+
+    node: str
+    gradient: str
+    blocks: tuple[dict[str, Any], ...]
+    carried: int = 0
+    dropped: int = 0
+    added: int = 0
+
+    def describe(self) -> str:
+        """The plan in one line, safe to print."""
+        head = f"function {printable(self.node)}"
+        if self.gradient:
+            head = f"{printable(self.node)} and its gradient {printable(self.gradient)}"
+        names = ", ".join(printable(str(block["name"])) for block in self.blocks) or "inside"
+        carried = f", {self.carried} loop variables carried back" if self.carried else ""
+        return f"{head}: {names}{carried}, {self.dropped} values not saved, {self.added} instead"
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        return {
+            "node": self.node,
+            "gradient": self.gradient,
+            "blocks": list(self.blocks),
+            "carried_variables": self.carried,
+            "values_no_longer_saved": self.dropped,
+            "values_saved_instead": self.added,
+        }
+
+
+@dataclass
+class FunctionsDone:
+    """The outcome for all functions of a graph."""
+
+    graph: Graph
+    edits: EditLog = ()
+    plans: list[FunctionPlan] = field(default_factory=list[FunctionPlan])
+    rejections: list[Rejection] = field(default_factory=list[Rejection])
+
+
+def rewrite_functions(
+    graph: Graph, inner: Inner, wanted: Callable[[Function], bool]
+) -> FunctionsDone:
+    """Runs ``inner`` on every level of ``graph`` but the graph itself.
+
+    Args:
+        graph: a verified graph; it is not changed.
+        inner: the pass.
+        wanted: whether a function holds anything the pass may want to rewrite; only these, and
+            those that call them, are looked at.
+    """
+    if not graph.functions:
+        return FunctionsDone(graph)
+    return _Rewriter(graph, inner, wanted).run()
+
+
+def kept_functions(graph: Graph, wanted: Callable[[Function], bool]) -> tuple[Rejection, ...]:
+    """A rejection for each node that runs functions that a pass might have rewritten."""
+    held = _with_callers(graph, find_calls(graph), wanted)
+    found: list[Rejection] = []
+    for name, node in graph.nodes.items():
+        called = [function for function in called_by(node, graph) if function in held]
+        if called:
+            reason = (
+                f"'{name}' ({node.op}) runs '{called[0]}', and functions are kept as they are here "
+                "(functions=keep, or a live graph): save the graph and rewrite the file."
+            )
+            found.append(Rejection(Code.CROSSES_FRAME, reason, (name,)))
+    return tuple(found)
+
+
+class _Rewriter:
+    def __init__(self, graph: Graph, inner: Inner, wanted: Callable[[Function], bool]) -> None:
+        self._graph = graph
+        self._inner = inner
+        self._calls: Calls = find_calls(graph)
+        self._library = Library(graph)
+        self._wanted = set(_with_callers(graph, self._calls, wanted))
+        self._renamed: dict[str, str] = {}
+        self._done = FunctionsDone(graph)
+        self._seen: set[tuple[Code, str]] = set()
+
+    def run(self) -> FunctionsDone:
+        """All levels."""
+        if not self._wanted:
+            return self._done
+        self._refuse_broken()
+        _, log = self._level(self._library.around(self._graph))
+        for name in self._graph.functions:
+            if name not in self._calls.sites:  # called from outside the graph, if at all
+                self._function(name, quiet=True)
+        editor = GraphEditor(self._graph)
+        make_edits(editor, log)
+        self._library.write(editor)
+        self._done.graph, self._done.edits = editor.finish()
+        return self._done
+
+    def _refuse_broken(self) -> None:
+        for fault in self._calls.faults:
+            self._reject(Rejection(Code.FUNCTION_BROKEN, fault.reason, fault.nodes))
+
+    def _reject(self, rejection: Rejection) -> None:
+        key = (rejection.code, rejection.reason)
+        if key not in self._seen:
+            self._seen.add(key)
+            self._done.rejections.append(rejection)
+
+    def _level(self, level: Graph) -> tuple[Graph, EditLog]:
+        """The functional nodes of a level: with their gradients where they are, then alone."""
+        log: EditLog = ()
+        together: set[str] = set()
+        tried: set[str] = set()
+        shapes: Shapes | None = None
+        for twins in find_twins(level):
+            names = (*bodies_of(level[twins.forward]), *bodies_of(level[twins.backward]))
+            if self._wanted.isdisjoint(names) or _any_opted_out(level, twins):
+                continue
+            shapes = shapes or infer_shapes(level)
+            editor = GraphEditor(self._library.around(level))
+            tried |= {twins.forward, twins.backward}
+            if self._rewrite_pair(shapes, editor, twins):
+                together |= {twins.forward, twins.backward}
+                level, edits = editor.finish()
+                log, shapes = (*log, *edits), None
+        level = self._library.around(level)
+        editor = GraphEditor(level)
+        for name, node in level.nodes.items():
+            if name not in together and not is_opted_out(node):
+                self._rewrite_alone(editor, name, quiet=name in tried)
+        level, edits = editor.finish()
+        return level, (*log, *edits)
+
+    def _rewrite_alone(self, editor: GraphEditor, name: str, *, quiet: bool) -> None:
+        node = editor[name]
+        for function in tuple(called_by(node, self._graph)):
+            if function in self._wanted:
+                self._function(function, quiet=quiet)
+        if any(called in self._renamed for called in called_by(node, self._graph)):
+            set_functions(editor, name, lambda called: self._renamed.get(called, called))
+
+    def _function(self, name: str, *, quiet: bool = False) -> None:
+        """Rewrites a function's body by itself, once."""
+        if name in self._renamed or name not in self._wanted or name in self._calls.broken:
+            return
+        self._renamed[name] = name
+        function = self._library.now[name]
+        where = tuple(dict.fromkeys(site.node for site in self._calls.sites.get(name, ())))[:4]
+        try:
+            body = body_of(function, self._library.around(self._graph), _stored_shapes(function))
+            level, done = self._run(body.graph)
+            for rejection in () if quiet else done.rejections:
+                self._reject(_inside(name, where, rejection))
+            if level is body.graph and done.graph is level:
+                return
+            new = function_of_body(body, done.graph, self._new_name(name))
+        except (BodyError, InvalidGraphError) as error:
+            self._reject(_unreadable(name, where, error))
+            return
+        self._renamed[name] = new.name
+        self._library.now[new.name] = new
+        if done.blocks:
+            self._done.plans.append(FunctionPlan(name, "", done.blocks))
+
+    def _new_name(self, name: str) -> str:
+        """The function's own name, unless a caller keeps the function as it was."""
+        kept = any(self._keeps(site.inside, site.node) for site in self._calls.sites.get(name, ()))
+        return self._library.free(name) if kept else name
+
+    def _keeps(self, inside: str, node: str) -> bool:
+        nodes = self._graph.nodes if inside == MAIN else self._graph.functions[inside].nodes
+        return is_opted_out(nodes[node])
+
+    def _run(self, graph: Graph) -> tuple[Graph, Done]:
+        """What is inside a level, then the level; its graph between the two, and the outcome."""
+        verify(graph)
+        level, edits = self._level(graph)
+        level = level if edits else graph
+        done = self._inner(level)
+        return level, done
+
+    def _rewrite_pair(self, shapes: Shapes, editor: GraphEditor, twins: Twins) -> bool:
+        where = (twins.forward, twins.backward)
+        try:
+            wires = self._wires(shapes, editor.graph, twins)
+            if not wires:
+                return False
+            cut = frozenset[Link].intersection(*(w.owned for w in wires))
+            outcomes = [self._branch(item, cut) for item in wires]
+            nested = any(changed for _, _, changed in outcomes)
+            blocks = tuple(block for _, done, _ in outcomes for block in done.blocks)
+            for _, done, _ in outcomes:
+                for rejection in done.rejections:
+                    self._reject(_inside(twins.forward, where, rejection))
+            if not blocks and not nested:
+                return False
+            change = Change.of([demand for demand, _, _ in outcomes], cut)
+            gain = len(change.dropped) - len(change.layout.slots)
+            if gain < 0 or (gain == 0 and not nested):
+                self._reject(_no_gain(twins, change))
+                return False
+            self._wanted.update(write_change(change, editor, self._library))
+        except (BodyError, InvalidGraphError) as error:
+            self._reject(_unreadable(twins.forward, where, error))
+            return False
+        layout = change.layout
+        self._done.plans.append(
+            FunctionPlan(
+                twins.forward,
+                twins.backward,
+                blocks,
+                len(layout.carried),
+                len(change.dropped),
+                len(layout.slots),
+            )
+        )
+        return True
+
+    def _wires(self, shapes: Shapes, level: Graph, twins: Twins) -> list[Wires]:
+        """The bodies of two nodes, branch by branch; nothing where a function is unfit."""
+        forward, backward = level[twins.forward], level[twins.backward]
+        names = [*bodies_of(forward), *bodies_of(backward)]
+        names += [name for node in (forward, backward) if (name := condition_of(node))]
+        if any(name in self._calls.broken or name not in self._library.now for name in names):
+            return []
+        conditions = tuple(
+            self._body(level, shapes, node, name)
+            for node in (forward, backward)
+            if family_of(node) == "loop" and (name := condition_of(node))
+        )
+        return [
+            Wires(
+                level,
+                twins,
+                self._body(level, shapes, forward, first),
+                self._body(level, shapes, backward, second),
+                conditions,
+            )
+            for first, second in zip(bodies_of(forward), bodies_of(backward))
+        ]
+
+    def _body(self, level: Graph, shapes: Shapes, node: Node, name: str) -> Body:
+        function = self._library.now[name]
+        if len(arguments_of(node)) != len(function.inputs):
+            raise BodyError(f"'{node.name}' does not call '{name}' as it is declared.", node.name)
+        return body_for(function, level, shapes, node)
+
+    def _branch(self, wires: Wires, cut: frozenset[Link]) -> tuple[Demand, Done, bool]:
+        combined = combine(wires, cut)
+        level, done = self._run(combined.graph)
+        sides = take_apart(combined, done.graph)
+        return demand_of(sides), done, level is not combined.graph
+
+
+def _with_callers(graph: Graph, calls: Calls, wanted: Callable[[Function], bool]) -> frozenset[str]:
+    """The functions that are wanted, and all that call them."""
+    found = {name for name, function in graph.functions.items() if wanted(function)}
+    pending = list(found)
+    while pending:
+        for site in calls.sites.get(pending.pop(), ()):
+            if site.inside != MAIN and site.inside not in found:
+                found.add(site.inside)
+                pending.append(site.inside)
+    return frozenset(found)
+
+
+def _any_opted_out(level: Graph, twins: Twins) -> bool:
+    return is_opted_out(level[twins.forward]) or is_opted_out(level[twins.backward])
+
+
+def _stored_shapes(function: Function) -> list[Known]:
+    """The shapes that a function's arguments are declared with."""
+    shapes = (argument_shape(item) for item in function.inputs)
+    return [None if shape is None else shape.dims for shape in shapes]
+
+
+def _inside(name: str, where: tuple[str, ...], rejection: Rejection) -> Rejection:
+    reason = f"In what '{name}' runs: {rejection.reason}"
+    return Rejection(rejection.code, reason, (*where, *rejection.nodes))
+
+
+def _unreadable(name: str, where: tuple[str, ...], error: Exception) -> Rejection:
+    nodes = error.nodes if isinstance(error, BodyError) else ()
+    return Rejection(
+        Code.CROSSES_FRAME, f"What '{name}' runs is left alone: {error}", (*where, *nodes)
+    )
+
+
+def _no_gain(twins: Twins, change: Change) -> Rejection:
+    reason = (
+        f"'{twins.forward}' would hand {len(change.layout.slots)} new values to its gradient "
+        f"'{twins.backward}' and save {len(change.dropped)}: nothing would be gained."
+    )
+    return Rejection(Code.NO_BACKWARD_READERS, reason, (twins.forward, twins.backward))
