@@ -21,6 +21,7 @@ COMMANDS = {
     "rewrite": "rewrite a graph",
     "verify": "run two graphs and compare them",
     "checkpoint": "checkpoints of a masked graph: dense, masked, how sparse",
+    "sensitivity": "the loss as kernels are pruned one at a time",
     "show": "print a graph in the text notation",
     "diff": "what differs between two graphs",
     "view": "show one or two graphs in Model Explorer (needs graphrev[view])",

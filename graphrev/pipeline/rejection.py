@@ -50,6 +50,8 @@ class Code(str, Enum):
     CHANNELS_MIXED = "channels_mixed"
     CHANNELS_COUPLED = "channels_coupled"
     CHANNELS_KEPT = "channels_kept"
+    NO_GRADIENT = "no_gradient"
+    NO_BATCH_NORM = "no_batch_norm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,17 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.MASK_ALTERED: Explanation(
         "Something reads the mask or the raw kernel in a way that stripping would change.",
         "Remove that reader, or extract the subgraph of the outputs first.",
+    ),
+    Code.NO_GRADIENT: Explanation(
+        "The criterion or the regrowth policy needs the kernel's gradient in each training step, "
+        "and none is found that can be read in the kernel's shape.",
+        "Rewrite the graph after it was differentiated, or use criterion=magnitude and "
+        "regrowth=none for this kernel.",
+    ),
+    Code.NO_BATCH_NORM: Explanation(
+        "The criterion ranks filters by the scale of the batch norm behind them, and this kernel "
+        "has none.",
+        "Exclude the kernel, or use criterion=magnitude for it.",
     ),
     Code.CHANNELS_FED: Explanation(
         "The channels are all zero, but they come from outside: a feed, or a tensor that no kernel "

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from graphrev.errors import UsageError, printable
 from graphrev.pipeline.passes import Pass
+from graphrev.pipeline.policies import Policy
 
 _OPTION = re.compile(r"(?:[^,(\[\"]|\([^)]*\)|\[[^\]]*\]|\"[^\"]*\")+")
 _SPEC = re.compile(r"\s*([^{}\s]+)\s*(?:\{(.*)\}\s*)?", re.S)
@@ -35,20 +36,33 @@ def parse_pass(text: str, registry: Mapping[str, type[Pass[Any]]]) -> Pass[Any]:
         raise UsageError(f"'{printable(text)}' is no pass. Write name or name{{option=value,…}}.")
     name, options = match.groups()
     if name not in registry:
-        raise UsageError(f"There is no pass '{printable(name)}'.{_nearest(name, registry)}")
+        raise UsageError(f"There is no pass '{printable(name)}'.{nearest(name, registry)}")
     kind = registry[name]
+    return kind(**read_options("The pass", kind, options or ""))
+
+
+def read_options(what: str, kind: Any, options: str) -> dict[str, Any]:
+    """The fields of the dataclass ``kind`` that ``options`` (``key=value,…``) gives.
+
+    Args:
+        what: what has the options, for messages ("The pass").
+
+    Raises:
+        UsageError: there is no such option, or a value does not fit.
+    """
+    name = kind.name
     types_ = get_type_hints(kind)
     known = {f.name: types_[f.name] for f in fields(kind)}
     given: dict[str, Any] = {}
-    for key, value in _split(name, options or ""):
+    for key, value in _split(name, options):
         if key not in known:
             raise UsageError(
-                f"The pass '{name}' has no option '{printable(key)}'.{_nearest(key, known)}"
+                f"{what} '{name}' has no option '{printable(key)}'.{nearest(key, known)}"
             )
         if key in given:
-            raise UsageError(f"The pass '{name}' is given the option '{key}' twice.")
+            raise UsageError(f"{what} '{name}' is given the option '{key}' twice.")
         given[key] = _read(name, key, known[key], value)
-    return kind(**given)
+    return given
 
 
 def _split(pass_name: str, options: str) -> Iterable[tuple[str, str | None]]:
@@ -65,7 +79,8 @@ def _split(pass_name: str, options: str) -> Iterable[tuple[str, str | None]]:
             yield key.strip(), value.strip().strip('"') if equals else None
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What the user may have meant, as a sentence to append."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, 1, 0.5)
     if close:
@@ -79,6 +94,8 @@ def _read(pass_name: str, key: str, kind: Any, value: str | None) -> Any:
         return _boolean(where, value)
     if value is None:
         raise UsageError(f"{where} needs a value.")
+    if (policy := _policy(kind)) is not None:
+        return policy.parse(value)
     if get_origin(kind) is Literal:
         return _choice(where, value, [str(choice) for choice in get_args(kind)])
     if get_origin(kind) in (Union, types.UnionType):
@@ -88,6 +105,12 @@ def _read(pass_name: str, key: str, kind: Any, value: str | None) -> Any:
     if get_origin(kind) is tuple:
         return tuple(part.strip() for part in value.split(";") if part.strip())
     return _number(where, kind, value)
+
+
+def _policy(kind: Any) -> type[Policy] | None:
+    """The kind of object among the types of an option, if there is one."""
+    kinds = (kind, *get_args(kind))
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, Policy)), None)
 
 
 def _boolean(where: str, value: str | None) -> bool:
@@ -100,7 +123,7 @@ def _boolean(where: str, value: str | None) -> bool:
 
 def _choice(where: str, value: str, choices: list[str]) -> str:
     if value not in choices:
-        raise UsageError(f"{where} cannot be '{printable(value)}'.{_nearest(value, choices)}")
+        raise UsageError(f"{where} cannot be '{printable(value)}'.{nearest(value, choices)}")
     return value
 
 
@@ -121,6 +144,8 @@ def describe(kind: type[Pass[Any]]) -> tuple[tuple[str, str, str], ...]:
 
 
 def _takes(kind: Any) -> str:
+    if (policy := _policy(kind)) is not None:
+        return " | ".join(policy.choices())
     if get_origin(kind) is Literal:
         return " | ".join(str(choice) for choice in get_args(kind))
     if get_origin(kind) in (Union, types.UnionType):

@@ -9,6 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphrev.passes.mask.criteria import (
+        BatchNormScale,
+        Magnitude,
+        Movement,
+        Random,
+        Taylor,
+    )
+    from graphrev.passes.mask.regrowth import SET, NoRegrowth, RigL
     from graphrev.pruning.hooks import PruningHook
     from graphrev.pruning.layers import masked_conv2d, masked_convolution, masked_fully_connected
     from graphrev.pruning.learning import train
@@ -59,14 +67,29 @@ _HOMES = {
     "strip_pruning_vars_fn": "strip_pruning_vars_lib",
     "train": "learning",
 }
-_MODULES = frozenset({"core_layers", "layers", "learning", "rnn_cells", "strip_pruning_vars_lib"})
+_POLICIES = {
+    **dict.fromkeys(("BatchNormScale", "Magnitude", "Movement", "Random", "Taylor"), "criteria"),
+    **dict.fromkeys(("NoRegrowth", "RigL", "SET"), "regrowth"),
+}
+"""Criteria and regrowth policies, for ``graphrev.passes.Mask``."""
+_MODULES = frozenset(
+    "core_layers layers learning pruning_utils rnn_cells strip_pruning_vars_lib".split()
+)
 """Under the names they had in contrib."""
 
 __all__ = [
+    "BatchNormScale",
+    "Magnitude",
     "MaskedBasicLSTMCell",
     "MaskedLSTMCell",
+    "Movement",
+    "NoRegrowth",
     "Pruning",
     "PruningHook",
+    "Random",
+    "RigL",
+    "SET",
+    "Taylor",
     "apply_mask",
     "apply_mask_and_return",
     "apply_mask_with_group",
@@ -91,9 +114,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     home = name if name in _MODULES else _HOMES.get(name)
+    where = f"graphrev.pruning.{home}"
     if home is None:
-        raise AttributeError(f"module 'graphrev.pruning' has no attribute {name!r}")
-    module = importlib.import_module(f"graphrev.pruning.{home}")
+        if name not in _POLICIES:
+            raise AttributeError(f"module 'graphrev.pruning' has no attribute {name!r}")
+        where = f"graphrev.passes.mask.{_POLICIES[name]}"
+    module = importlib.import_module(where)
     value = module if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value

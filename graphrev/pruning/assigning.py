@@ -42,7 +42,7 @@ def assigned(variable: Any, value: Any) -> Any:
         return tf.assign(variable, value, name=f"{variable.op.name}_assign").op
     parts = list(variable)
     sizes = [part.shape.as_list() for part in parts]
-    axis = 0 if len(parts) == 1 else _partitioned_axis(sizes, variable.get_shape().as_list())
+    axis = 0 if len(parts) == 1 else partitioned_axis(sizes, variable.get_shape().as_list())
     split = tf.split(value, [size[axis] for size in sizes], axis=axis)
     return tf.group(
         *(assigned(part, piece) for part, piece in zip(parts, split)),
@@ -50,7 +50,12 @@ def assigned(variable: Any, value: Any) -> Any:
     )
 
 
-def _partitioned_axis(parts: Sequence[Sequence[int]], whole: Sequence[int]) -> int:
+def partitioned_axis(parts: Sequence[Sequence[int]], whole: Sequence[int]) -> int:
+    """The one axis along which the parts are shorter than the whole.
+
+    Raises:
+        ValueError: there is not exactly one (a ``PruningValueError``).
+    """
     smaller = np.less(np.asarray(parts), np.asarray(whole))
     counts = set(smaller.sum(axis=1))
     if counts != {1}:

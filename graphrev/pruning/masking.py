@@ -69,19 +69,19 @@ def _apply(x: Any, scope: Any, option: str, group: str | None) -> tuple[Any, Any
     if option not in (WEIGHT, *GRADIENT_OPTIONS):
         raise PruningValueError(f"prune option specified is not supported: '{option}'")
     with tf.variable_scope(scope):
-        mask = _beside(x, "mask", tf.ones_initializer())
-        threshold = _beside(x, "threshold", tf.zeros_initializer(), [])
+        mask = beside(x, "mask", tf.ones_initializer())
+        threshold = beside(x, "threshold", tf.zeros_initializer(), [])
     masked = core.multiply(mask, threshold, x)
     extras: list[tuple[str, Any]] = []
     if option in GRADIENT_OPTIONS:
         with tf.variable_scope(scope):
             start = tf.zeros_initializer()
-            extras = [(collection, _beside(x, name, start)) for collection, name in _EXTRAS]
+            extras = [(collection, beside(x, name, start)) for collection, name in _EXTRAS]
     core.enter(mask, threshold, masked, x, *extras, group=group)
     return masked, mask
 
 
-def _beside(x: Any, name: str, start: Any, shape: Any = None) -> Any:
+def beside(x: Any, name: str, start: Any, shape: Any = None) -> Any:
     """A variable of the current scope, of the type (and shape) of ``x``."""
     return tf.get_variable(
         name,

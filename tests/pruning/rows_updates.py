@@ -129,9 +129,9 @@ def partitioned(axes: list[int]) -> Any:
 
 def in_two_axes() -> Any:
     parts = [np.zeros((2, 3)), np.zeros((4, 6))]
-    from graphrev.pruning.assigning import _partitioned_axis
+    from graphrev.pruning.assigning import partitioned_axis
 
-    return _partitioned_axis([part.shape for part in parts], (4, 6))
+    return partitioned_axis([part.shape for part in parts], (4, 6))
 
 
 def summaries() -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
 from graphrev.ir import AttrValue, DType, TensorRef
 from graphrev.ir.marks import COLLECTIONS_ATTR, GROUP_ATTR, KERNELS, ZEROS_ATTR, collections_of
+from graphrev.passes.mask.masked import Masked
 from graphrev.passes.mask.nodes import AddedVariable, Writer, add_variable
 from graphrev.passes.mask.plan import (
     GradientMask,
@@ -21,25 +21,16 @@ from graphrev.passes.mask.plan import (
 from graphrev.passes.mask.restoring import add_restore
 from graphrev.passes.mask.rewiring import Rewire
 from graphrev.passes.mask.roles import JOINS
+from graphrev.passes.mask.running import add_running, add_steps
 from graphrev.passes.mask.saving import Saved, extend_save
 from graphrev.passes.mask.updating import add_update
 
 _VARIABLES = ("variables", "model_variables")
 
 
-@dataclass
-class _Masked:
-    """What was added for one kernel."""
-
-    plan: KernelPlan
-    mask: AddedVariable
-    threshold: AddedVariable
-    views: dict[str, TensorRef] = field(default_factory=dict[str, TensorRef])
-
-
 def apply_masks(plan: MaskPlan, editor: GraphEditor) -> None:
     """Makes the edits of ``plan``."""
-    done: dict[str, _Masked] = {}
+    done: dict[str, Masked] = {}
     for kernel in plan.kernels:
         with editor.because(kernel.variable, "read the kernel through its mask"):
             together = [k for k in plan.kernels if kernel.group and k.group == kernel.group]
@@ -55,8 +46,8 @@ def apply_masks(plan: MaskPlan, editor: GraphEditor) -> None:
     step = None
     if plan.update is not None:
         with editor.because("mask update", "update the masks in the training step"):
-            pairs = [(d.plan, d.mask, d.threshold) for d in done.values()]
-            step = add_update(editor, plan.update, pairs)
+            first = [name for masked in done.values() for name in add_steps(editor, masked)]
+            step = add_update(editor, plan.update, tuple(done.values()), first)
     with editor.because("saver", "save, restore and initialize the masks with their kernels"):
         for saver in plan.savers:
             _extend(editor, saver, _saved(saver, done, step))
@@ -70,7 +61,7 @@ def _records(kernel: KernelPlan, together: Sequence[KernelPlan]) -> Mapping[str,
     return {} if kernel.zeros is None else {ZEROS_ATTR: kernel.zeros}
 
 
-def _mask(editor: GraphEditor, kernel: KernelPlan, together: Sequence[KernelPlan]) -> _Masked:
+def _mask(editor: GraphEditor, kernel: KernelPlan, together: Sequence[KernelPlan]) -> Masked:
     writer = Writer(editor, kernel.scope, kernel.variable, kernel.device, place=kernel.variable)
     mask = add_variable(
         writer,
@@ -92,7 +83,7 @@ def _mask(editor: GraphEditor, kernel: KernelPlan, together: Sequence[KernelPlan
     listed = collections_of(editor[kernel.variable])
     names = tuple(name.encode() for name in dict.fromkeys((*listed, KERNELS)))
     editor.set_attr(kernel.variable, COLLECTIONS_ATTR, names)
-    done = _Masked(kernel, mask, threshold)
+    done = Masked(kernel, mask, threshold, add_running(writer, kernel))
     hoisted: TensorRef | None = None
     for read in kernel.reads:
         if read.path:
@@ -197,7 +188,7 @@ def _rewire(editor: GraphEditor, writer: Writer, value: TensorRef, found: Sequen
 
 
 def _mask_gradients(
-    editor: GraphEditor, kernel: KernelPlan, roots: dict[TensorRef, TensorRef], done: _Masked
+    editor: GraphEditor, kernel: KernelPlan, roots: dict[TensorRef, TensorRef], done: Masked
 ) -> None:
     for gradient in kernel.gradients:
         source = editor[gradient.tensor.node]
@@ -223,7 +214,7 @@ def _mask_gradients(
 
 
 def _led_in_mask(
-    editor: GraphEditor, writer: Writer, gradient: GradientMask, done: _Masked
+    editor: GraphEditor, writer: Writer, gradient: GradientMask, done: Masked
 ) -> TensorRef:
     """The mask where the gradient is: inside the branch that the kernel is read in."""
     mask = done.mask.value
@@ -263,7 +254,7 @@ def _through(
     return TensorRef(done[key].node, view.index)
 
 
-def _saved(saver: SaverPlan, done: dict[str, _Masked], step: AddedVariable | None) -> list[Saved]:
+def _saved(saver: SaverPlan, done: dict[str, Masked], step: AddedVariable | None) -> list[Saved]:
     slices = dict(saver.slices)
     added: list[Saved] = []
     for name in saver.kernels:
@@ -273,7 +264,8 @@ def _saved(saver: SaverPlan, done: dict[str, _Masked], step: AddedVariable | Non
         if part:
             key = key.removesuffix(item.plan.part)
         added.append(Saved(key, part, item.mask))
-        added.append(Saved(item.threshold.variable, b"", item.threshold))
+        rest = item.variables()[1:]
+        added.extend(Saved(variable.variable, b"", variable) for variable in rest)
     if step is not None and saver.holds_step:
         added.append(Saved(step.variable, b"", step))
     return added
@@ -287,11 +279,11 @@ def _extend(editor: GraphEditor, saver: SaverPlan, added: Sequence[Saved]) -> No
 
 
 def _initialize(
-    editor: GraphEditor, plan: MaskPlan, done: dict[str, _Masked], step: AddedVariable | None
+    editor: GraphEditor, plan: MaskPlan, done: dict[str, Masked], step: AddedVariable | None
 ) -> None:
     for kernel, group in plan.initializers:
         item = done[kernel]
-        more = [item.mask.assign, item.threshold.assign]
+        more = [variable.assign for variable in item.variables()]
         if step is not None:
             more.append(step.assign)
         editor.add_controls(group, more)

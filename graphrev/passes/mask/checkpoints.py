@@ -60,6 +60,8 @@ class MaskedGraph:
         self.masks = tuple(self._masks())
         found = (n for n in graph.nodes.values() if role_of(n) == "last-update" and _is_variable(n))
         self._last = next(found, None)
+        nodes = graph.nodes.values()
+        self._scores = [n for n in nodes if role_of(n) == "score" and _is_variable(n)]
         if not self.masks:
             raise UsageError(
                 "The graph has no masks that a mask pass recorded. Give the graph that "
@@ -89,8 +91,8 @@ class MaskedGraph:
             keep = np.ones_like(kernel) if start == "ones" else (kernel != 0).astype(kernel.dtype)
             result[mask.mask] = keep
             result.update((name, np.zeros((), kernel.dtype)) for name in mask.thresholds)
-        if self._last is not None:
-            result[self._key(self._last.name)] = self._initial(self._last)
+        for node in (*self._scores, *([] if self._last is None else [self._last])):
+            result[self._key(node.name)] = self._initial(node)
         return result
 
     def dense(self, values: Values) -> dict[str, Any]:
@@ -101,6 +103,7 @@ class MaskedGraph:
         """
         self._check(values, masks=True)
         gone = {name for mask in self.masks for name in (mask.mask, *mask.thresholds)}
+        gone.update(self._key(node.name) for node in self._scores)
         if self._last is not None:
             gone.add(self._key(self._last.name))
         result = {name: value for name, value in values.items() if name not in gone}

@@ -11,13 +11,17 @@ from graphrev.errors import UsageError, printable
 from graphrev.ir import Graph
 from graphrev.passes.mask.apply import apply_masks
 from graphrev.passes.mask.choose import Choice, choose, erk, grouped, targets, unmasked
+from graphrev.passes.mask.criteria import MAGNITUDE, Criterion
 from graphrev.passes.mask.gradients import Gradients
 from graphrev.passes.mask.joins import drop_torn
 from graphrev.passes.mask.plan import GradientMask, KernelPlan, MaskPlan, ReadPlan, Thaw
+from graphrev.passes.mask.regrowth import NO_REGROWTH, Regrowth
 from graphrev.passes.mask.rewiring import rewires
 from graphrev.passes.mask.saving import find_initializers, find_savers
 from graphrev.passes.mask.schedule import Schedule, Shape
+from graphrev.passes.mask.signal_search import find_signals
 from graphrev.passes.mask.structure import Structure, check_structure, structures
+from graphrev.passes.mask.target_files import expanded
 from graphrev.passes.mask.trace import Kernel, find_kernels
 from graphrev.passes.mask.training import check_tensor, plan_update
 from graphrev.passes.mask.unfreeze import find_constants, thaw
@@ -28,8 +32,9 @@ from graphrev.pipeline import Code, Pass, Rejection
 class Mask(Pass[MaskPlan]):
     """Multiplies convolution and matrix-product kernels by masks that follow a schedule.
 
-    Works on graphs with and without gradients. The mask of a kernel keeps its largest weights by
-    magnitude: exactly ``round(size * sparsity)`` are zero, ties dropped in index order.
+    Works on graphs with and without gradients. The mask of a kernel keeps the weights that the
+    criterion puts highest (the largest, by default): exactly ``round(size * sparsity)`` are zero,
+    ties dropped in index order.
 
     Attributes:
         sparsity: the share of each kernel's weights to drop, in [0, 1).
@@ -51,13 +56,19 @@ class Mask(Pass[MaskPlan]):
             blocks ``HxW`` on the last two axes, ``N:M`` (N kept of M input channels; the sparsity
             is then 1 - N / M).
         allow_empty: whether a kernel may lose all its weights.
-        targets: ``regex:sparsity`` for kernels with a target of their own.
+        targets: ``regex:sparsity`` for kernels with a target of their own, or ``FILE.json`` with
+            a list of such, as ``graphrev sensitivity`` writes it.
         train_op: the node that runs a training step, where that is not plain.
         global_step: the variable that counts the steps, where that is not plain.
         table: for ``schedule=table``: the share of the target at each update, from ``begin``.
         tensor: for ``schedule=tensor``: a scalar of the graph that holds the sparsity; targets
             are scaled with it.
         unfreeze: whether kernels that are constants (a frozen graph) become variables first.
+        criterion: what a weight is worth: ``magnitude``, ``taylor``, ``movement``, ``random``, or
+            ``bn-scale`` for filters; as an object, or as text with options,
+            ``taylor(decay=0.9)``.
+        regrowth: which dropped weights come back: ``none``, ``set`` (random ones), ``rigl``
+            (those with the largest gradients).
     """
 
     name: ClassVar[str] = "mask"
@@ -83,6 +94,8 @@ class Mask(Pass[MaskPlan]):
     unfreeze: bool = False
     table: tuple[str, ...] = ()
     tensor: str | None = None
+    criterion: Criterion | str = MAGNITUDE
+    regrowth: Regrowth | str = NO_REGROWTH
 
     def __post_init__(self) -> None:
         """Refuses options that make no sense.
@@ -102,6 +115,34 @@ class Mask(Pass[MaskPlan]):
         if self.tensor and not self.sparsity:
             raise UsageError("mask: schedule=tensor needs the sparsity that targets refer to.")
         _ = self._schedule
+        self._check_policies()
+
+    @property
+    def _criterion(self) -> Criterion:
+        chosen = self.criterion
+        return Criterion.parse(chosen) if isinstance(chosen, str) else chosen
+
+    @property
+    def _regrowth(self) -> Regrowth:
+        chosen = self.regrowth
+        return Regrowth.parse(chosen) if isinstance(chosen, str) else chosen
+
+    def _check_policies(self) -> None:
+        criterion, regrowth = self._criterion, self._regrowth
+        if criterion.by_filter and self.structure != "filters":
+            raise UsageError(f"mask: criterion={criterion.name} ranks filters: structure=filters.")
+        if not regrowth.grows:
+            return
+        if self.structure != "weights" or self.allocation in ("global", "groups"):
+            raise UsageError(
+                f"mask: regrowth={regrowth.name} exchanges single weights within each kernel: "
+                "leave structure and allocation=global or groups out."
+            )
+        if regrowth.anneals and self._schedule.end is None:
+            raise UsageError(
+                f"mask: regrowth={regrowth.name} needs end=STEP, where its share has fallen to 0; "
+                f"or say regrowth={regrowth.name}(anneal=constant)."
+            )
 
     @property
     def _schedule(self) -> Schedule:
@@ -187,6 +228,10 @@ class Mask(Pass[MaskPlan]):
         matched, unclear = _with_gradients(graph, kernels, chosen)
         torn = drop_torn(graph, matched)
         kept = {k.name: (k, g) for k, g in matched if k.name not in {r.nodes[0] for r in torn}}
+        signals, unsuited = find_signals(
+            graph, kept, self._criterion, self._regrowth, self.train_op
+        )
+        kept = {name: pair for name, pair in kept.items() if name in signals}
         whole = [kernel for kernel, _ in kept.values()]
         wanted = self._targets(whole)
         shapes = structures(graph, whole, self.structure)
@@ -194,13 +239,16 @@ class Mask(Pass[MaskPlan]):
         plans = tuple(
             replace(
                 _plan(kernel, wanted[kernel.name], masks, shapes[kernel.name], self.allow_empty),
+                criterion=self._criterion,
+                regrowth=self._regrowth,
+                signals=signals[kernel.name],
                 **({"group": groups[kernel.name], "zeros": None} if kernel.name in groups else {}),
             )
             for kernel, masks in kept.values()
         )
         if self.targets:
             _check_reachable(plans)
-        left = (*strangers, *rejections, *unclear, *torn)
+        left = (*strangers, *rejections, *unclear, *torn, *unsuited)
         if not plans:
             return MaskPlan(left)
         variables = [k.variable for k in plans]
@@ -223,7 +271,7 @@ class Mask(Pass[MaskPlan]):
     def _targets(self, kernels: Sequence[Kernel]) -> Mapping[str, float]:
         if self.allocation == "erk":
             return erk(kernels, self.sparsity)
-        return targets(kernels, self.sparsity, self.targets)
+        return targets(kernels, self.sparsity, tuple(expanded(self.targets)))
 
 
 def _share(spelled: str) -> float:

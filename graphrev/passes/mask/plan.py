@@ -8,8 +8,11 @@ from typing import Any
 
 from graphrev.errors import printable
 from graphrev.ir import DType, TensorRef
+from graphrev.passes.mask.criteria import MAGNITUDE, Criterion
+from graphrev.passes.mask.regrowth import NO_REGROWTH, Regrowth
 from graphrev.passes.mask.rewiring import Rewire
 from graphrev.passes.mask.schedule import Schedule
+from graphrev.passes.mask.signals import NO_SIGNALS, Signals
 from graphrev.passes.mask.structure import WEIGHTS, Structure
 from graphrev.pipeline import Plan
 
@@ -65,6 +68,9 @@ class KernelPlan:
         structure: what is dropped as one.
         group: the kernels it is ranked with; empty where it is ranked by itself.
         allow_empty: whether all of it may be dropped.
+        criterion: what its weights are worth.
+        regrowth: which dropped ones come back.
+        signals: what those two read beside the kernel.
     """
 
     variable: str
@@ -81,6 +87,9 @@ class KernelPlan:
     structure: Structure = WEIGHTS
     group: str = ""
     allow_empty: bool = False
+    criterion: Criterion = MAGNITUDE
+    regrowth: Regrowth = NO_REGROWTH
+    signals: Signals = NO_SIGNALS
 
     @property
     def size(self) -> int:
@@ -101,6 +110,8 @@ class KernelPlan:
             "target_zeros": self.zeros,
             "structure": self.structure.describe() or "weights",
             "group": self.group or None,
+            "criterion": str(self.criterion),
+            "regrowth": str(self.regrowth),
             "reads": [str(read.tensor) for read in self.reads],
             "masked_gradients": [str(gradient.tensor) for gradient in self.gradients],
         }

@@ -44,6 +44,16 @@ def plan_update(
     return _update(schedule, step, waits, end, follows)
 
 
+def in_training_step(graph: Graph, kernels: Sequence[str], train_op: str | None) -> frozenset[str]:
+    """The nodes that run in every step that trains ``kernels``; none where nothing trains them.
+
+    Raises:
+        UsageError: ``train_op`` is not in the graph, or it cannot be told which it is.
+    """
+    ends = _ends(graph, kernels, train_op)
+    return frozenset(_before(graph, ends)) if ends else frozenset()
+
+
 def _update(
     schedule: Schedule, step: Node, after: tuple[str, ...], end: str | None, counts_itself: bool
 ) -> UpdatePlan:
@@ -88,6 +98,8 @@ def _ends(graph: Graph, kernels: Sequence[str], given: str | None) -> list[str]:
         if label and not graph.readers.get(name) and not graph.control_readers.get(name)
     ]
     ends = [name for name in sinks if labels[name] == whole]
+    # Adam reads the powers of its betas after it has assigned them, for nobody.
+    ends = [name for name in ends if graph[name].op != "ReadVariableOp"] or ends
     partial = [n for n in sinks if labels[n] != whole and graph[n].op not in _READS]
     if partial or not ends:
         raise _ambiguous(ends + partial or sinks)

@@ -12,45 +12,54 @@ and saved: several workers may make the global step jump, and a resumed run goes
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
 from graphrev.ir import DType, TensorRef
 from graphrev.ir.marks import END_ATTR
-from graphrev.passes.mask.blocks import select_blocks, select_few_of, select_together
+from graphrev.passes.mask.masked import Masked
 from graphrev.passes.mask.nodes import AddedVariable, Writer, add_variable, assign
 from graphrev.passes.mask.plan import KernelPlan, UpdatePlan
+from graphrev.passes.mask.ranking import Clock, Ranked, rank
 from graphrev.passes.mask.restoring import LAST_UPDATE
-from graphrev.passes.mask.select import Count, select, zeros_by_kernel
+from graphrev.passes.mask.select import zeros_by_kernel
 
 _SCOPE = "model_pruning/"
 _LONG = DType.INT64
-Masked = tuple[KernelPlan, AddedVariable, AddedVariable]
 
 
-def add_update(editor: GraphEditor, plan: UpdatePlan, kernels: Sequence[Masked]) -> AddedVariable:
+def add_update(
+    editor: GraphEditor, plan: UpdatePlan, kernels: Sequence[Masked], first: Sequence[str]
+) -> AddedVariable:
     """Adds the update; returns the variable that remembers the last one.
 
     Where no step is counted the variable only tells that the graph has masks.
+
+    Args:
+        first: what each training step runs before it is asked whether an update is due.
     """
+    plan = replace(plan, after=(*plan.after, *first))
     writer = Writer(editor, _SCOPE)
     last = add_variable(
         Writer(editor, _SCOPE, device=editor[plan.step].device if plan.step else ""),
         LAST_UPDATE,
         constants.splat(_LONG, plan.schedule.begin - plan.schedule.frequency),
-        is_resource=all(kernel.is_resource for kernel, _, _ in kernels),
+        is_resource=all(masked.plan.is_resource for masked in kernels),
         role="last-update",
         collections=("variables",),
         records={} if plan.schedule.end is None else {END_ATTR: plan.schedule.end},
     )
     if not plan.step:
         share = _share(writer, plan, writer.scalar(_LONG, 0))
-        _update_all(writer, kernels, share, plan, "mask_update", plan.after)
+        clock = Clock(writer.scalar(_LONG, 0), plan.schedule, plan.after)
+        _update_all(writer, kernels, share, clock, "mask_update")
         return last
     step = _step(writer, plan)
     yes, no = _branch(writer, _due(writer, plan, step, last))
     share = _share(writer, plan, step)
-    updated = _update_all(writer, kernels, share, plan, "assign_masks", (yes.node,))
+    clock = Clock(step, plan.schedule, (yes.node,))
+    updated = _update_all(writer, kernels, share, clock, "assign_masks")
     frequency = writer.scalar(_LONG, plan.schedule.frequency)
     since = _minus(writer, step, writer.scalar(_LONG, plan.schedule.begin))
     early = writer.binary("FloorMod", since, frequency, _LONG)
@@ -129,35 +138,31 @@ def _update_all(
     writer: Writer,
     kernels: Sequence[Masked],
     share: TensorRef,
-    plan: UpdatePlan,
+    clock: Clock,
     name: str,
-    waits: tuple[str, ...],
 ) -> str:
     """Adds the update of every mask and an op that waits for all of them."""
     units = _ranked_together(kernels)
-    base = plan.schedule.base
-    wanted = tuple(_wanted([k for k, *_ in unit]) / base for unit in units)
+    base = clock.schedule.base
+    wanted = tuple(_wanted([masked.plan for masked in unit]) / base for unit in units)
     zeros = zeros_by_kernel(writer, share, wanted, tuple(map(_most, units)))
     assigns: list[str] = []
     for unit, count in zip(units, zeros):
-        first = unit[0][0]
+        first = unit[0].plan
         scope = "ranked_together" if first.group else first.variable
         kernel = "" if first.group else first.variable
         inner = Writer(
             writer.editor, f"{_SCOPE}{scope}/", kernel, host_of(first.device), shared=writer.shared
         )
-        for masked, found in zip(unit, _select_unit(inner, unit, count, waits)):
-            assigns.extend(_assign_both(inner, masked, *found))
+        for masked, found in zip(unit, rank(inner, unit, count, clock)):
+            assigns.extend(_assign_all(inner, masked, found))
     return writer.add("NoOp", name, (), {}, waits=assigns, role="update").node
-
-
-_Found = tuple[TensorRef, TensorRef | None]
 
 
 def _ranked_together(kernels: Sequence[Masked]) -> list[list[Masked]]:
     units: dict[str, list[Masked]] = {}
     for masked in kernels:
-        kernel = masked[0]
+        kernel = masked.plan
         units.setdefault(kernel.group or f"/{kernel.variable}", []).append(masked)
     return list(units.values())
 
@@ -169,7 +174,8 @@ def _wanted(kernels: Sequence[KernelPlan]) -> float:
 
 def _most(unit: Sequence[Masked]) -> int:
     """How many may be dropped at most."""
-    return sum(k.structure.units - (not k.allow_empty) for k, *_ in unit)
+    plans = [masked.plan for masked in unit]
+    return sum(plan.structure.units - (not plan.allow_empty) for plan in plans)
 
 
 def _share(writer: Writer, plan: UpdatePlan, step: TensorRef) -> TensorRef:
@@ -180,49 +186,19 @@ def _share(writer: Writer, plan: UpdatePlan, step: TensorRef) -> TensorRef:
     return writer.reshape(writer.cast(tensor, dtype, DType.DOUBLE), (), DType.DOUBLE)
 
 
-def _select_unit(
-    writer: Writer, unit: Sequence[Masked], count: Count, waits: tuple[str, ...]
-) -> Sequence[_Found]:
-    """The masks and thresholds of the kernels that are ranked together (mostly one)."""
-    kernel = unit[0][0]
-    weights = [_current(writer, k, waits) for k, *_ in unit]
-    dtype, dims, structure = kernel.dtype, kernel.dims, kernel.structure
-    if kernel.group:
-        shapes = [k.dims for k, *_ in unit]
-        allow = kernel.allow_empty
-        masks, threshold = select_together(
-            writer, weights, shapes, dtype, count.zeros, allow_empty=allow
-        )
-        return [(mask, threshold) for mask in masks]
-    if structure.kind == "n:m":
-        return [(select_few_of(writer, weights[0], dtype, dims, structure), None)]
-    if structure.kind == "blocks":
-        found = select_blocks(writer, weights[0], dtype, dims, structure, count.zeros)
-    else:
-        found = select(writer, weights[0], dtype, count, dims)
-    return [(found.mask, found.threshold)]
-
-
-def _assign_both(
-    writer: Writer, masked: Masked, mask: TensorRef, threshold: TensorRef | None
-) -> Iterator[str]:
-    kernel, *variables = masked
+def _assign_all(writer: Writer, masked: Masked, found: Ranked) -> Iterator[str]:
+    """Assigns what an update finds for one kernel."""
+    kernel = masked.plan
     beside = Writer(writer.editor, writer.scope, kernel.variable, kernel.device)
-    for variable, value in zip(variables, (mask, threshold)):
+    resource, dtype = kernel.is_resource, kernel.dtype
+    for variable, value in ((masked.mask, found.mask), (masked.threshold, found.threshold)):
         if value is not None:
-            resource = kernel.is_resource
-            name = variable.variable
-            yield assign(beside, name, value, kernel.dtype, is_resource=resource)
-
-
-def _current(writer: Writer, kernel: KernelPlan, waits: tuple[str, ...]) -> TensorRef:
-    """The kernel's value after the optimizer's step."""
-    variable = TensorRef(kernel.variable)
-    if kernel.is_resource:
-        return writer.add(
-            "ReadVariableOp", "weights", (variable,), {"dtype": kernel.dtype}, waits=waits
-        )
-    return writer.add("Identity", "weights", (variable,), {"T": kernel.dtype}, waits=waits)
+            yield assign(beside, variable.variable, value, dtype, is_resource=resource)
+    if found.weights is not None:
+        yield assign(beside, kernel.variable, found.weights, dtype, is_resource=resource)
+    for slot, value in found.slots:
+        home = Writer(writer.editor, writer.scope, kernel.variable, slot.device)
+        yield assign(home, slot.name, value, slot.dtype, is_resource=slot.is_resource)
 
 
 def host_of(device: str) -> str:

@@ -1,0 +1,91 @@
+"""The gradient of a kernel in the kernel's own shape, before its mask is applied.
+
+What the backward pass holds is the gradient of what a product read: the kernel seen through views.
+The views are undone one by one and the gradients of several products summed. This is the dense
+gradient: that of dropped weights is not 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from graphrev.ir import DType, Graph, TensorRef
+from graphrev.passes.mask.criteria import float_of
+from graphrev.passes.mask.nodes import Writer
+from graphrev.passes.mask.plan import GradientMask
+from graphrev.passes.mask.signals import Slope
+from graphrev.passes.mask.trace import Kernel
+
+_SAME = frozenset({"Identity", "StopGradient", "PreventGradient"})
+_RESHAPES = frozenset({"Reshape", "ExpandDims", "Squeeze"})
+_UNDONE = _SAME | _RESHAPES | {"Cast", "Transpose"}
+
+
+def slope_of(
+    graph: Graph,
+    kernel: Kernel,
+    gradients: Sequence[GradientMask],
+    updates: Sequence[str],
+    step: Collection[str],
+) -> Slope | str:
+    """Where the gradient is found, or a sentence why it is not.
+
+    Args:
+        updates: the ops that change the kernel.
+        step: the nodes that a training step runs.
+    """
+    if not gradients:
+        return "the graph holds no gradient of it."
+    for gradient in gradients:
+        if gradient.tensor.node not in step:
+            return f"its gradient '{gradient.tensor.node}' is no part of the training step."
+        strange = [v.node for v in gradient.views if graph[v.node].op not in _UNDONE]
+        in_loop = graph[gradient.tensor.node].op == "Exit"
+        if strange or gradient.path or in_loop:
+            where = strange[0] if strange else gradient.tensor.node
+            return f"its gradient comes out of a loop, a branch or a joined kernel at '{where}'."
+    outside = [read.tensor for read in kernel.reads if not read.path]
+    if not outside:
+        return "it is read in loops or branches alone."
+    return Slope(tuple(gradients), outside[0], tuple(updates))
+
+
+def write_slope(writer: Writer, graph: Graph, slope: Slope, dtype: DType) -> TensorRef:
+    """Adds the gradient in the kernel's shape, of type ``float_of(dtype)``."""
+    parts = [_in_own_shape(writer, graph, part, dtype) for part in slope.parts]
+    total = parts[0]
+    if len(parts) > 1:
+        total = writer.add("AddN", "gradient", parts, {"T": dtype, "N": len(parts)})
+    return writer.cast(total, dtype, float_of(dtype))
+
+
+def _in_own_shape(writer: Writer, graph: Graph, part: GradientMask, dtype: DType) -> TensorRef:
+    value, kind = part.tensor, _seen_as(graph, part, dtype)
+    for view in reversed(part.views):
+        node = graph[view.node]
+        source = node.inputs[0]
+        if node.op == "Cast":
+            before = node.attrs["SrcT"]
+            assert isinstance(before, DType)
+            value, kind = writer.cast(value, kind, before), before
+        elif node.op == "Transpose":
+            order = node.attrs.get("Tperm", DType.INT32)
+            inverse = writer.add("InvertPermutation", "back", (node.inputs[1],), {"T": order})
+            value = writer.add("Transpose", "back", (value, inverse), {"T": kind, "Tperm": order})
+        elif node.op in _RESHAPES:
+            attrs = {"T": kind, "out_type": DType.INT32}
+            shape = writer.add("Shape", "shape", (source,), attrs)
+            attrs = {"T": kind, "Tshape": DType.INT32}
+            value = writer.add("Reshape", "back", (value, shape), attrs)
+    return value
+
+
+def _seen_as(graph: Graph, part: GradientMask, dtype: DType) -> DType:
+    """The type the product read the kernel as."""
+    for view in part.views:
+        node = graph[view.node]
+        if node.op == "Cast":
+            after = node.attrs["DstT"]
+            assert isinstance(after, DType)
+            dtype = after
+    return dtype
