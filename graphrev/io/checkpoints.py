@@ -6,12 +6,14 @@ the older one (the file ``PREFIX`` itself, "V1"); a variable saved in parts is r
 
 from __future__ import annotations
 
-import shutil
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from graphrev.errors import OutputError, UsageError, printable
+from graphrev.io.writing import scratch_folder, sync_tree
 
 Format = Literal["v1", "v2"]
 
@@ -68,8 +70,11 @@ def written_files(prefix: str | Path, form: Format) -> tuple[Path, ...]:
 def write_checkpoint(prefix: str | Path, values: Mapping[str, Any], form: Format = "v2") -> None:
     """Writes variables as a checkpoint that ``tf.train.Saver`` restores.
 
-    The files are made under another name first and moved, the index last: a reader sees the old
-    checkpoint, none or the whole new one.
+    The files are made in a folder of their own, synced and moved, the index last. The index says
+    how many data files there are, and their names say it too: the new ones are of another number
+    than any that is there, so the old index keeps its own until it is replaced. Whoever reads, and
+    whenever this process is killed, there is the old checkpoint or the whole new one. (A checkpoint
+    of one variable cannot be split: replacing it, for a moment there is none.)
 
     Args:
         prefix: the checkpoint's name; its folder must exist.
@@ -79,21 +84,20 @@ def write_checkpoint(prefix: str | Path, values: Mapping[str, Any], form: Format
     Raises:
         OutputError: it cannot be written.
     """
-    import tempfile
-
     import tensorflow as tf
 
     target = Path(prefix)
     shown = printable(str(prefix))
     names = sorted(values)
     try:
-        with tempfile.TemporaryDirectory(prefix=".graphrev-", dir=target.parent) as folder:
-            inner = Path(folder, target.name)
+        with scratch_folder(target) as folder:
+            shards = 1 if form == "v1" else _new_number(target, len(names))
+            inner = folder / target.name
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-                save, fed = _save(tf, str(inner), names, values, form)
+                save, fed = _save(tf, inner, names, values, form, shards)
                 session.run(save, fed)
-            for made, final in zip(written_files(inner, form), written_files(target, form)):
-                shutil.move(made, final)
+            sync_tree(folder)
+            _move(inner, target, form, shards)
     except (OSError, tf.errors.OpError) as error:
         said = printable(str(error).splitlines()[0] if str(error) else type(error).__name__, 200)
         raise OutputError(
@@ -101,7 +105,45 @@ def write_checkpoint(prefix: str | Path, values: Mapping[str, Any], form: Format
         ) from None
 
 
-def _save(tf: Any, prefix: str, names: list[str], values: Mapping[str, Any], form: Format) -> Any:
+def _new_number(target: Path, variables: int) -> int:
+    """How many data files to write: a number of which there are none, or 1."""
+    numbers = {int(path.name.rpartition("-")[2]) for path in _data_files(target)}
+    free = next(number for number in range(1, len(numbers) + 2) if number not in numbers)
+    return free if free <= variables else 1
+
+
+def _data_files(target: Path) -> list[Path]:
+    """The data files of a checkpoint in the current format, of whatever number."""
+    pattern = re.compile(re.escape(target.name) + r"\.data-[0-9]{5}-of-[0-9]{5}")
+    return sorted(path for path in target.parent.iterdir() if pattern.fullmatch(path.name))
+
+
+def _move(inner: Path, target: Path, form: Format, shards: int) -> None:
+    """Puts the finished files into their places and removes the data files of older ones."""
+    if form == "v1":
+        os.replace(inner, target)
+        return
+    index = target.with_name(f"{target.name}.index")
+    old, made = _data_files(target), _data_files(inner)
+    final = [target.with_name(path.name) for path in made]
+    if set(old) & set(final):
+        index.unlink(missing_ok=True)
+    for path, place in zip(made, final):
+        os.replace(path, place)
+    os.replace(inner.with_name(index.name), index)
+    for path in old:
+        if path not in final:
+            path.unlink(missing_ok=True)
+
+
+def _save(
+    tf: Any,
+    prefix: Path,
+    names: list[str],
+    values: Mapping[str, Any],
+    form: Format,
+    shards: int,
+) -> Any:
     """The op that writes, and what is fed to it (a constant may not be larger than 2 GiB)."""
     fed: dict[Any, Any] = {}
     for name in names:
@@ -110,9 +152,21 @@ def _save(tf: Any, prefix: str, names: list[str], values: Mapping[str, Any], for
         fed[tf.compat.v1.placeholder(kind, value.shape)] = value
     tensors = list(fed)
     if form == "v1":
-        return tf.raw_ops.Save(filename=prefix, tensor_names=names, data=tensors), fed
-    slices = [""] * len(names)
-    saved = tf.raw_ops.SaveV2(
-        prefix=prefix, tensor_names=names, shape_and_slices=slices, tensors=tensors
-    )
-    return saved, fed
+        return tf.raw_ops.Save(filename=str(prefix), tensor_names=names, data=tensors), fed
+    prefixes = [f"{prefix}.{number}" for number in range(shards)] if shards > 1 else [str(prefix)]
+    saved = [
+        tf.raw_ops.SaveV2(
+            prefix=part,
+            tensor_names=names[number::shards],
+            shape_and_slices=[""] * len(names[number::shards]),
+            tensors=tensors[number::shards],
+        )
+        for number, part in enumerate(prefixes)
+    ]
+    if shards == 1:
+        return saved[0], fed
+    with tf.control_dependencies(saved):
+        merged = tf.raw_ops.MergeV2Checkpoints(
+            checkpoint_prefixes=prefixes, destination_prefix=str(prefix), delete_old_dirs=False
+        )
+    return merged, fed

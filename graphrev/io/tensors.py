@@ -18,7 +18,7 @@ _FORMATS = {DType.INT32: "i", DType.INT64: "q"}
 def integers(value: TensorValue, limit: int = 64) -> tuple[int, ...] | None:
     """The elements of an int32 or int64 constant, flattened.
 
-    ``None`` for other types and for more than ``limit`` elements.
+    ``None`` for other types, for more than ``limit`` elements and for what cannot be read.
     """
     form = _FORMATS.get(value.dtype)
     dims = value.shape.dims
@@ -27,7 +27,10 @@ def integers(value: TensorValue, limit: int = 64) -> tuple[int, ...] | None:
     count = math.prod(dim for dim in dims if dim is not None)
     if not 0 <= count <= limit:
         return None
-    proto = _proto(value)
+    try:
+        proto = _proto(value)
+    except ValueError:
+        return None
     if proto.tensor_content:
         if len(proto.tensor_content) != count * struct.calcsize(form):
             return None
@@ -49,4 +52,9 @@ def to_numpy(value: TensorValue) -> np.ndarray[Any, Any]:
 
 
 def _proto(value: TensorValue) -> Any:
-    return light("tensor_pb2").TensorProto.FromString(value.raw)
+    from google.protobuf.message import DecodeError
+
+    try:
+        return light("tensor_pb2").TensorProto.FromString(value.raw)
+    except DecodeError:
+        raise ValueError("a constant that is no TensorProto") from None

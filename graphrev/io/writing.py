@@ -2,18 +2,20 @@
 
 A temporary file in the target's own folder is written, synced and renamed over the target; a
 leftover of a killed run is recognised by its name and removed by the next one. A folder cannot be
-renamed over another, so the old one is set aside first; a run killed between the two renames is
-healed by the next one, which puts it back.
+renamed over another: Linux can exchange the two in one step (renameat2); elsewhere the old one is
+set aside first, and a run killed between the two renames is healed by the next one, which puts it
+back.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from graphrev.errors import OutputError, UsageError, printable
@@ -22,6 +24,8 @@ _MARK = ".graphrev-"
 _LONGEST = 180
 """Bytes of a target's name that still leave room for a temporary name's ending."""
 _ASIDE = "-old"
+_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of Linux (uapi/linux/fcntl.h, uapi/linux/fs.h)."""
 _being_written: set[str] = set()
 """Temporary names of this process: its number alone would also fit a killed run's."""
 
@@ -37,17 +41,18 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
         OutputError: its folder does not exist.
     """
     shown = printable(str(path))
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise OutputError(
             f"Cannot write '{shown}': there is no folder '{printable(str(path.parent))}'. Make it."
         )
     if overwrite:
         return
-    if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
+    there = os.path.exists(path)
+    if any(there and os.path.exists(source) and path.samefile(source) for source in inputs):
         raise UsageError(
             f"'{shown}' is the input. Give another output, or --overwrite to replace it."
         )
-    if path.exists() or path.is_symlink():
+    if os.path.lexists(path):
         raise UsageError(f"'{shown}' exists. Give another output, or --overwrite to replace it.")
 
 
@@ -55,12 +60,14 @@ def write_file(path: Path, data: bytes) -> None:
     """Writes ``data`` to ``path``, whole or not at all; of a symlink, to what it points to.
 
     Raises:
-        OutputError: the folder is not writable, the disk is full, the target is a folder.
+        OutputError: the folder is not writable, the disk is full, the target is a folder or a
+            device.
     """
     target = _behind_links(path)
-    if target.is_dir():
+    if os.path.exists(target) and not os.path.isfile(target):
+        kind = "folder" if os.path.isdir(target) else "device or pipe"
         raise OutputError(
-            f"Cannot write '{printable(str(path))}': it is a folder. Give the name of a file."
+            f"Cannot write '{printable(str(path))}': it is a {kind}. Give the name of a file."
         )
 
     def write(temporary: Path) -> None:
@@ -84,7 +91,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         OutputError: the parent is not writable, the disk is full, the target is a file.
     """
     target = _behind_links(path)
-    if target.exists() and not target.is_dir():
+    if os.path.exists(target) and not os.path.isdir(target):
         raise OutputError(
             f"Cannot write '{printable(str(path))}': it is a file, and the result is a folder. "
             "Give another output."
@@ -93,7 +100,9 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     def write(temporary: Path) -> None:
         temporary.mkdir()
         fill(temporary)
-        _sync_tree(temporary)
+        sync_tree(temporary)
+        if target.exists() and _swapped(temporary, target):
+            return
         aside = temporary.with_name(f"{temporary.name}{_ASIDE}")
         if target.exists():
             os.replace(target, aside)
@@ -108,8 +117,42 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     _guarded(target, write)
 
 
+def _swapped(one: Path, other: Path) -> bool:
+    """Exchanges two paths in one step, where the system and the file system can."""
+    try:
+        exchange = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return exchange(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
+
+
+@contextmanager
+def scratch_folder(target: Path) -> Generator[Path]:
+    """A folder beside ``target`` for what is on its way there, removed in the end.
+
+    What a killed run left is removed by the next one for the same target.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    name = _temporary_name(target)
+    folder = target.with_name(name)
+    _being_written.add(name)
+    try:
+        remove_leftovers(target)
+        folder.mkdir()
+        yield folder
+    finally:
+        _remove(folder)
+        _being_written.discard(name)
+
+
+def _temporary_name(target: Path) -> str:
+    return f"{_prefix(target)}{os.getpid()}-{secrets.token_hex(4)}"
+
+
 def _behind_links(path: Path) -> Path:
-    if not path.is_symlink():
+    if not os.path.islink(path):
         return path
     try:
         return path.resolve(strict=False)
@@ -120,7 +163,7 @@ def _behind_links(path: Path) -> Path:
 
 
 def _guarded(target: Path, write: Callable[[Path], None]) -> None:
-    name = f"{_prefix(target)}{os.getpid()}-{secrets.token_hex(4)}"
+    name = _temporary_name(target)
     temporary = target.with_name(name)
     _being_written.add(name)
     try:
@@ -142,7 +185,7 @@ def _guarded(target: Path, write: Callable[[Path], None]) -> None:
 
 def _remove(path: Path) -> None:
     """Removes a file or folder as far as possible: a leftover is no reason to fail."""
-    if path.is_dir() and not path.is_symlink():
+    if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
         return
     try:
@@ -199,7 +242,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _sync_tree(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Has everything in a folder written to the disk."""
     for path in folder.rglob("*"):
         if path.is_symlink():
             continue

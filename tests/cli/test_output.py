@@ -158,6 +158,7 @@ def test_a_full_disk_leaves_the_old_folder(
     shutil.copytree(FIXTURES / "saved_model", tmp_path / "model")
     old = (tmp_path / "model" / "saved_model.pb").read_bytes()
     real = getattr(os, call)
+    monkeypatch.setattr("graphrev.io.writing._swapped", lambda *_: False)
     monkeypatch.setattr(os, call, FullDisk(real, after))
     args = ("rewrite", tmp_path / "model", "-o", tmp_path / "model", *PASS, "--overwrite")
     outcome = invoke(capsys, *args)

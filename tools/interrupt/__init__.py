@@ -1,0 +1,1 @@
+"""Kills writers at random moments; see ``python -m tools.interrupt --help``."""
