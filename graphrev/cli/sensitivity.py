@@ -11,6 +11,8 @@ from graphrev.cli.options import json_flag, load_with_progress, parse_feeds, pri
 from graphrev.cli.progress import Stages
 from graphrev.errors import UsageError, printable
 
+_WIDEST = 4000
+
 
 @click.command("sensitivity")
 @click.argument("graph", metavar="GRAPH")
@@ -135,7 +137,7 @@ def _print_table(data: dict[str, Any]) -> None:
     from rich.text import Text
 
     table = Table("kernel", box=None, pad_edge=False)
-    for header in ("weights", *(f"{level:.0%}" for level in data["levels"])):
+    for header in ("weights", *(f"{100 * level:.4g}%" for level in data["levels"])):
         table.add_column(header, justify="right")
     targets = [entry.rpartition(":")[2] for entry in data.get("targets", ())]
     if targets:
@@ -147,5 +149,6 @@ def _print_table(data: dict[str, Any]) -> None:
         cells = [str(size), *(f"{loss:.4g}" for loss in kernel["losses"])]
         cells += [f"{float(targets[place]):.1%}"] if targets else []
         table.add_row(Text(printable(kernel["kernel"])), *cells)
-    Console(soft_wrap=True, highlight=False).print(table)
+    # As wide as it needs to be: in a pipe a number cut short would be a wrong one.
+    Console(soft_wrap=True, highlight=False, width=_WIDEST).print(table)
     click.echo(f"{printable(data['loss'])} with every kernel whole: {data['dense']:.4g}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from typing import Any
 
 import numpy as np
@@ -215,6 +217,39 @@ def conditional_gradient() -> Any:
     return p.conditional_gradient_update_op() is not None and p.gradient_update_op().type
 
 
+def printed() -> Any:
+    """What print_hparams logs, read as JSON."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    log, listener = logging.getLogger("graphrev"), Listener()
+    level = log.level
+    log.addHandler(listener)
+    log.setLevel(logging.INFO)
+    try:
+        made("nbins=7").print_hparams()
+    finally:
+        log.removeHandler(listener)
+        log.setLevel(level)
+    return json.loads(said[0])["nbins"]
+
+
+def reused_layer() -> Any:
+    """Entries of each collection, and masks assigned by an update, of a layer built twice."""
+    for reuse in (None, True):
+        pruning.masked_conv2d(tf.ones([2, 8, 8, 3]), 4, 3, scope="c", reuse=reuse)
+    collections = ("masks", "thresholds", "masked_weights", "kernel")
+    counts = [len(tf.get_collection(key)) for key in collections]
+    made(sparsity=tf.constant(0.5)).mask_update_op()
+    handle = pruning.get_masks()[0].op.name
+    nodes = tf.get_default_graph().as_graph_def().node
+    writes = [n for n in nodes if n.op in ("Assign", "AssignVariableOp") and n.input[0] == handle]
+    return counts, len(writes)
+
+
 RAMP = "sparsity_function_end_step=100"
 MAP = f"{RAMP},weight_sparsity_map=[layer:0.8]"
 SPARSE = "weight_sparsity_map=[layer:0.8]"
@@ -323,7 +358,13 @@ ROWS: list[Row] = [
             "model_pruning_summaries/layer//threshold/threshold",
         ],
     ),
-    ("print_hparams", lambda: made().print_hparams(), None),
+    ("print_hparams logs JSON", printed, 7),
+    ("a layer built twice is masked once", reused_layer, ([1, 1, 1, 1], 2)),
+    (
+        "end = -1: never ends",
+        lambda: at_steps("conditional_mask_update_op", 130, "pruning_frequency=50")[-1],
+        100,
+    ),
     (
         "fork: groups are ranked together, none emptied",
         grouped,

@@ -11,12 +11,14 @@ from typing import Any
 from graphrev.diff.svg import escape
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _BOTTOM, _TOP = 720, 300, 64, 16, 30, 12
+_APART = 36
+"""Between the middles of two labels, at least."""
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 """Tell curves of one colour apart."""
 _STYLE = """
 .curves polyline{stroke-width:1.8;fill:none}.curves .dense{stroke:var(--soft);stroke-dasharray:3 3}
 .curves{max-width:900px;flex:none}.key{width:34px;height:10px;vertical-align:middle}
-.key line{stroke-width:2.5}td.number{text-align:right;font-variant-numeric:tabular-nums}
+.key line{stroke-width:2.5}.number{text-align:right;font-variant-numeric:tabular-nums}
 """
 _COLOURS = (
     "#3b4fc4",
@@ -100,15 +102,19 @@ def _grid(levels: Sequence[float], box: _Box) -> str:
         ends = f'x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"'
         parts.append(f'<line class="grid" {ends}/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{loss:.3g}</text>')
-    for level in levels if len(levels) <= 12 else (levels[0], levels[-1]):
-        place = f'x="{_x(level, box):.1f}" y="{_HEIGHT - 8}" text-anchor="middle"'
-        parts.append(f"<text {place}>{level:.0%}</text>")
+    last = -_APART
+    for level in levels:
+        x = _x(level, box)
+        if x - last >= _APART:
+            place = f'x="{x:.1f}" y="{_HEIGHT - 8}" text-anchor="middle"'
+            parts.append(f"<text {place}>{_share(level)}</text>")
+            last = x
     return "".join(parts)
 
 
 def _table(scan: Mapping[str, Any]) -> str:
     targets = [entry.rpartition(":")[2] for entry in scan.get("targets", ())]
-    heads = "".join(f"<th>{level:.0%}</th>" for level in scan["levels"])
+    heads = "".join(f'<th class="number">{_share(level)}</th>' for level in scan["levels"])
     rows: list[str] = []
     for place, kernel in enumerate(scan["kernels"]):
         key = (
@@ -120,9 +126,13 @@ def _table(scan: Mapping[str, Any]) -> str:
         shape = "x".join(map(str, kernel["shape"]))
         name = f'<td>{key} <span class="mono">{escape(kernel["kernel"], 200)}</span></td>'
         rows.append(f"<tr>{name}<td>{shape}</td>{cells}{last}</tr>")
-    wish = f"<th>target for {scan['sparsity']:.0%} in all</th>" if targets else ""
+    wish = f"<th>target for {_share(scan['sparsity'])} in all</th>" if targets else ""
     head = f"<tr><th>kernel</th><th>shape</th>{heads}{wish}</tr>"
     return f'<h2>Losses</h2><div class="wide"><table>{head}{"".join(rows)}</table></div>'
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.4g}%"
 
 
 def _number(value: float) -> str:

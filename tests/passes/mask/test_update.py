@@ -292,3 +292,16 @@ def test_tensor_tells_the_sparsity() -> None:
         }
     with pytest.raises(UsageError, match="no floating-point tensor"):
         mask(built(build), **{**options, "tensor": "nothing"})
+
+
+def test_adam_of_resource_variables_has_one_training_op() -> None:
+    """Adam reads the powers of its betas after it assigned them; nobody reads those reads."""
+
+    def build() -> Any:
+        loss = convolutions(resource=True)
+        step = tf.train.get_or_create_global_step()
+        tf.train.AdamOptimizer(0.01).minimize(loss, global_step=step, name="train")
+        return loss
+
+    _, plan = mask(built(build, train=False))
+    assert plan.update is not None and plan.update.train_op == "train"
