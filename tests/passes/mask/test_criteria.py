@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from graphrev.pipeline.spec import parse_pass
 from tests.nets import snapshot, tf
 from tests.passes.mask import by_hand, linear
 from tests.passes.mask.nets import Session, built, mask, minimize, variable
-from tools.oracle import environment, find_oracle
+from tests.passes.mask.oracle import under_tensorflow_1
 
 OPTIONS = "sparsity=0.4,begin=2,frequency=2,first=masked,last=masked"
 FIGURES: dict[str, Callable[[Any, Any, Any], Any]] = {
@@ -64,15 +63,7 @@ def test_running_criteria_are_as_by_hand(criterion: str, resource: bool) -> None
 
 @pytest.mark.oracle
 def test_running_criteria_are_as_by_hand_under_tensorflow_1(tmp_path: Path) -> None:
-    python, why = find_oracle(install=False)
-    if python is None:
-        pytest.skip(why)
-
-    def child(what: str) -> None:
-        command = [str(python), "-W", "ignore", str(linear.__file__), what, str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment())
-        assert done.returncode == 0, done.stderr[-2000:]
-
+    child = under_tensorflow_1(linear, tmp_path)
     child("build")
     specs = {**FIGURES, "random(seed=3)": None}
     for number, criterion in enumerate(specs):

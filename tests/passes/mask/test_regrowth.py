@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +20,8 @@ from graphrev.pipeline.spec import parse_pass
 from tests.nets import snapshot, tf
 from tests.passes.mask import by_hand, linear
 from tests.passes.mask.nets import built, convolutions, mask
+from tests.passes.mask.oracle import under_tensorflow_1
 from tests.passes.mask.test_criteria import net, ran
-from tools.oracle import environment, find_oracle
 
 END = 8
 OPTIMIZERS = {"momentum": by_hand.momentum, "adam": by_hand.adam}
@@ -78,15 +77,7 @@ def test_growth_is_as_by_hand(regrowth: str, optimizer: str, resource: bool) -> 
 
 @pytest.mark.oracle
 def test_growth_is_as_by_hand_under_tensorflow_1(tmp_path: Path) -> None:
-    python, why = find_oracle(install=False)
-    if python is None:
-        pytest.skip(why)
-
-    def child(what: str) -> None:
-        command = [str(python), "-W", "ignore", str(linear.__file__), what, str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment())
-        assert done.returncode == 0, done.stderr[-2000:]
-
+    child = under_tensorflow_1(linear, tmp_path)
     child("build")
     common = f"sparsity=0.4,begin=2,frequency=2,end={END},first=masked,last=masked"
     for regrowth in GROW:

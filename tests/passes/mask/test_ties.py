@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +9,14 @@ import pytest
 
 import graphrev
 from tests.passes.mask import ties
-from tools.oracle import environment, find_oracle
+from tests.passes.mask.oracle import under_tensorflow_1
 
 SHARES = (0.0, 0.5, 0.9)
 
 
 @pytest.mark.oracle
 def test_exactly_the_first_of_the_smallest_are_dropped_under_tensorflow_1(tmp_path: Path) -> None:
-    python, why = find_oracle(install=False)
-    if python is None:
-        pytest.skip(why)
-
-    def child(what: str) -> None:
-        command = [str(python), "-W", "ignore", str(ties.__file__), what, str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment())
-        assert done.returncode == 0, done.stderr[-2000:]
-
+    child = under_tensorflow_1(ties, tmp_path)
     child("build")
     for share in SHARES:
         spec = f"mask{{sparsity={share},first=masked,last=masked,frequency=1}}"
