@@ -74,6 +74,9 @@ class Rewritten:
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Writes the result, whole or not at all.
 
+        Where a pass changed the shapes of variables (``shrink``), their checkpoint is written
+        beside: ``small.meta`` gets ``small.index`` and its data.
+
         Args:
             path: ``.pb``, ``.pbtxt``, ``.meta`` or a folder, as the input allows.
             overwrite: whether an existing file may be replaced.
@@ -82,7 +85,16 @@ class Rewritten:
             UsageError: the file exists, or its extension does not fit.
             OutputError: it cannot be written; nothing was half-written.
         """
+        values = self.variables
+        if values is not None:
+            _save_variables(values, path, overwrite=overwrite)
         save(self.model, path, overwrite=overwrite)
+
+    @property
+    def variables(self) -> Mapping[str, Any] | None:
+        """The variables by their saved names, where a pass changed their shapes."""
+        found = [step.plan.checkpoint() for step in self.report.steps if step.edits]
+        return next((values for values in reversed(found) if values is not None), None)
 
 
 def load(path: str | Path) -> Model:
@@ -110,6 +122,23 @@ def save(model: Model, path: str | Path, *, overwrite: bool = False) -> None:
     files.check_extension(model, path)
     check_target(Path(path), overwrite=overwrite)
     files.save(model, path)
+
+
+def _save_variables(values: Mapping[str, Any], path: str | Path, *, overwrite: bool) -> None:
+    """Writes the checkpoint that belongs to a graph about to be written to ``path``."""
+    from graphrev.io import checkpoints
+    from graphrev.io.writing import check_target
+
+    target = Path(path)
+    if not target.suffix:
+        raise UsageError(
+            f"'{printable(str(path))}': the variables changed their shapes, and this version does "
+            "not write them into a SavedModel. Write a .meta, and export from that."
+        )
+    prefix = target.with_suffix("")
+    for file in (*checkpoints.written_files(prefix, "v2"), target):
+        check_target(file, overwrite=overwrite)
+    checkpoints.write_checkpoint(prefix, values)
 
 
 def parse_passes(passes: Passes) -> tuple[Pass[Any], ...]:

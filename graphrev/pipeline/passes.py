@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -29,6 +30,10 @@ class Plan(ABC):
     @abstractmethod
     def summary(self) -> str:
         """One line for people."""
+
+    def checkpoint(self) -> Mapping[str, Any] | None:
+        """The variables by the names they are saved under, where the pass changed their shapes."""
+        return None
 
     def describe(self) -> tuple[str, ...]:
         """What is done to each thing the plan changes, a line each, safe to print."""

@@ -89,6 +89,8 @@ def validate(
         return Validation("off", "as asked; each pass left a valid structure")
     if asked == "structure":
         return Validation("structure", "as asked")
+    if any(step.edits and step.plan.checkpoint() is not None for step in run.steps):
+        return Validation("structure", "variables changed their shapes, so they cannot be made up")
     given, named = dict(feeds or {}), tuple(targets)
     if asked == "numeric":
         return _compared(run, given, named, {})

@@ -10,6 +10,7 @@ from graphrev.analysis.channels.layouts import LAYOUT_RULES
 from graphrev.analysis.channels.products import PRODUCT_RULES
 from graphrev.analysis.channels.tracking import Channels, Tracker
 from graphrev.analysis.channels.weights import WEIGHT_RULES
+from graphrev.analysis.ops import is_variable
 from graphrev.analysis.order import topological
 from graphrev.analysis.shapes import Shapes
 from graphrev.ir import Graph, Node, TensorRef
@@ -55,10 +56,17 @@ def _end(tracker: Tracker, node: Node, is_fed: bool, is_fetched: bool) -> None:
         tracker.block_all((*node.inputs, *outputs), "opted_out", name, reason)
     if is_fed:
         tracker.block_all(outputs, "fed", name, f"'{name}' is fed by name")
-    is_last = name not in graph.readers and node.op not in _SINKS
+    is_last = name not in graph.readers and not _is_sink(tracker, node)
     if is_fetched or is_last:
         tracker.found.results.add(name)
     if is_fetched:
         tracker.block_all(outputs, "fetched", name, f"'{name}' is fetched by name")
     elif is_last:
         tracker.block_all(outputs, "fetched", name, f"'{name}' is a result: nothing reads it")
+
+
+def _is_sink(tracker: Tracker, node: Node) -> bool:
+    """Whether it is no result although nothing reads it: a variable that is saved, or just read."""
+    if node.op in ("Identity", "ReadVariableOp"):
+        return is_variable(tracker.graph[node.inputs[0].node].op)
+    return node.op in _SINKS

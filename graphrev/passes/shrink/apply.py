@@ -48,6 +48,9 @@ def _cut_weights(editor: GraphEditor, one: Smaller) -> None:
         editor.set_attr(one.name, "value", constants.from_array(value.dtype, one.values))
     elif one.kept:
         editor.set_attr(one.name, "shape", Shape(one.after))
+        for reader in tuple(editor.readers(one.name)):
+            if _SHAPES_ATTR in editor[reader].attrs:
+                editor.set_attr(reader, _SHAPES_ATTR, None)
 
 
 def _constant(

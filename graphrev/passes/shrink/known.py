@@ -25,19 +25,31 @@ class Filters:
 
 @dataclass(eq=False)
 class Constants:
-    """What is known of each tensor's values."""
+    """What is known of each tensor's values.
+
+    Attributes:
+        bordered: tensors that were padded with zeros: the value holds within the border.
+    """
 
     channels: Channels
     weights: Weights
     found: dict[TensorRef, Array] = field(default_factory=dict[TensorRef, Any])
+    bordered: set[TensorRef] = field(default_factory=set[TensorRef])
     _filters: dict[str, Filters | None] = field(default_factory=dict[str, Any])
 
     def of(self, ref: TensorRef) -> Array | None:
-        """The value; ``None`` where nothing is known."""
-        return self.found.get(ref)
+        """The value; ``None`` where nothing is known. Within a border only zeros are constant."""
+        value = self.found.get(ref)
+        if value is None or ref not in self.bordered:
+            return value
+        return np.where(value == 0, 0.0, np.nan)
+
+    def is_padded(self, product: Product) -> bool:
+        """Whether the product, or what it reads, has a border of zeros."""
+        return product.is_padded or product.data in self.bordered
 
     def along(self, ref: TensorRef, axis: int, size: int) -> Array:
-        """The number in each channel along an axis; NaN where it is not constant."""
+        """The number in each channel along an axis (within its border); NaN where there is none."""
         value = self.found.get(ref)
         if value is None or value.ndim <= axis:
             return np.full(size, np.nan)

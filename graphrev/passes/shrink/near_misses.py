@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from graphrev.analysis.channels import Atoms, BlockKind, Product
-from graphrev.passes.shrink.removal import Removal
+from graphrev.passes.shrink.removal import Removal, origin
 from graphrev.pipeline import Code, Rejection
 
 _CODES: dict[BlockKind, Code] = {
@@ -38,8 +38,9 @@ def _staying(removal: Removal, product: Product, what: str, roots: Atoms) -> Ite
     for root in roots[~removal.gone[roots]]:
         why = _obstacle(removal, int(root), product)
         found[why] = found.get(why, 0) + 1
+    kernel = origin(removal.channels.graph, product.kernel.node)
     for (code, node, why), count in found.items():
-        reason = f"{count} {what} of '{product.kernel.node}' are zero and stay: {why}."
+        reason = f"{count} {what} of '{kernel}' are zero and stay: {why}."
         yield Rejection(code, reason, tuple(dict.fromkeys((node, product.node))))
 
 

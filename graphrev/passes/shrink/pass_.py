@@ -23,7 +23,7 @@ from graphrev.passes.shrink.costs import cost_after, cost_before
 from graphrev.passes.shrink.folding import Addition, Bias, find_folds
 from graphrev.passes.shrink.near_misses import find_near_misses, removed_channels
 from graphrev.passes.shrink.plan import Resplit, ShrinkPlan, Smaller
-from graphrev.passes.shrink.removal import Removal, find_removal
+from graphrev.passes.shrink.removal import Removal, find_removal, origin
 from graphrev.passes.shrink.values import find_constants
 from graphrev.pipeline import Pass
 
@@ -239,20 +239,14 @@ def _kernels(channels: Channels, smaller: tuple[Smaller, ...]) -> dict[str, int]
     names = {one.name for one in smaller}
     found: dict[str, int] = {}
     for product in channels.products:
-        name = _origin(channels.graph, product.kernel.node)
+        name = origin(channels.graph, product.kernel.node)
         if name in names:
             found[name] = product.out_axis
     for one in channels.depthwise:
-        name = _origin(channels.graph, one.kernel.node)
+        name = origin(channels.graph, one.kernel.node)
         if name in names:
             found[name] = 2
     return found
-
-
-def _origin(graph: Graph, name: str) -> str:
-    while graph[name].op in ("Identity", "ReadVariableOp", "Cast", "ExpandDims", "Reshape"):
-        name = graph[name].inputs[0].node
-    return name
 
 
 def _replaced(

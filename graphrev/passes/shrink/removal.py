@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphrev.analysis.channels import Atoms, Block, Channels, Product
-from graphrev.ir import TensorRef
+from graphrev.analysis.channels import Atoms, Channels, Product
+from graphrev.ir import Graph, TensorRef
 from graphrev.passes.shrink.arithmetic import Array
 from graphrev.passes.shrink.known import Constants
 
@@ -123,7 +123,8 @@ def _needed(removal: Removal) -> Iterator[tuple[int, str]]:
 def _keep_carrier(removal: Removal, product: Product) -> None:
     """Where a border gets in the way of folding, one constant channel stands in for the others."""
     share = removal.share(product)
-    if not share.any() or (not product.is_padded and takes_bias(removal.channels, product)):
+    padded = removal.constants.is_padded(product)
+    if not share.any() or (not padded and takes_bias(removal.channels, product)):
         return
     roots = removal.channels.of(product.kernel, product.in_axis)
     assert roots is not None
@@ -163,19 +164,27 @@ def own_parameter(channels: Channels, ref: TensorRef, reader: str) -> str | None
     """
     graph, name = channels.graph, ref.node
     while True:
-        readers = {n for n in graph.readers.get(name, ()) if graph[n].op not in _SERVANTS}
-        if readers != {reader}:
+        if {n for n in graph.readers.get(name, ()) if not _is_servant(graph, n)} != {reader}:
             return None
         node = graph[name]
-        if node.op not in ("Identity", "ReadVariableOp"):
+        if node.op not in _READS:
             return name if name in channels.parameters else None
         name, reader = node.inputs[0].node, name
 
 
+_READS = frozenset({"Identity", "ReadVariableOp"})
 _SERVANTS = frozenset(
     "Assign AssignVariableOp SaveV2 SaveSlices IsVariableInitialized VarIsInitializedOp "
     "DestroyResourceOp".split()
 )
+
+
+def _is_servant(graph: Graph, name: str) -> bool:
+    """Whether a node saves or starts what it reads, or reads it for such nodes alone."""
+    node = graph[name]
+    if node.op in _READS:
+        return all(graph[reader].op in _SERVANTS for reader in graph.readers.get(name, ()))
+    return node.op in _SERVANTS
 
 
 def _keep_some(removal: Removal) -> None:
@@ -198,6 +207,8 @@ def _round_up(removal: Removal, multiple: int) -> None:
         removal.stay(roots[gone[:missing]], why)
 
 
-def why_kept(removal: Removal, root: int) -> tuple[Block | None, str | None, str | None]:
-    """What blocks a channel, or what needs it, or why it stays although it could go."""
-    return removal.channels.blocks.get(root), removal.needed.get(root), removal.kept.get(root)
+def origin(graph: Graph, name: str) -> str:
+    """The constant or variable that a kernel is, seen through reads and views."""
+    while graph[name].op in _READS | {"Cast", "ExpandDims", "Reshape"}:
+        name = graph[name].inputs[0].node
+    return name

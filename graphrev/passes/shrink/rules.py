@@ -75,9 +75,14 @@ def _same(constants: Constants, node: Node) -> Array | None:
     return constants.of(node.inputs[0])
 
 
-def _zeros_only(constants: Constants, node: Node) -> Array | None:
-    value = constants.of(node.inputs[0])
-    return None if value is None else np.where(value == 0, 0.0, np.nan)
+def _pad(constants: Constants, node: Node) -> Array | None:
+    """Zeros all around: what reads the tensor has to know of the border."""
+    ref = node.inputs[0]
+    value = constants.found.get(ref)
+    if value is not None and ref not in constants.channels.fixed:
+        constants.bordered.add(TensorRef(node.name))
+        return value
+    return None
 
 
 def _reduce(constants: Constants, node: Node) -> Array | None:
@@ -170,7 +175,7 @@ RULES: Mapping[str, Rule] = {
     },
     **{op: _norm for op in ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")},
     **{op: _reduce for op in ("Mean", "Max", "Min", "Sum", "Prod")},
-    **{op: _zeros_only for op in ("Pad", "SpaceToBatchND")},
+    **{op: _pad for op in ("Pad", "SpaceToBatchND")},
     "BiasAdd": _bias,
     "Concat": _concat,
     "ConcatV2": _concat,

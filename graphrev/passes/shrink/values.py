@@ -58,7 +58,7 @@ def _product(constants: Constants, product: Product) -> Array | None:
     if known is None or dims is None:
         return None
     given = constants.along(product.data, product.data_axis, len(known.used))
-    unknown = np.isnan(given) | (given != 0 if product.is_padded else False)
+    unknown = np.isnan(given) | (given != 0 if constants.is_padded(product) else False)
     bad = unknown.astype(np.float64) @ known.used > 0
     made = np.where(bad, np.nan, np.nan_to_num(given) @ known.sums)
     return vector_along(made, product.axis, len(dims))
@@ -71,7 +71,8 @@ def _depthwise(constants: Constants, one: Depthwise) -> Array | None:
     flat = kernel.reshape(-1, *kernel.shape[-2:])
     used, sums = (flat != 0).any(0), flat.sum(0, dtype=np.float64)
     given = constants.along(one.data, one.data_axis, len(sums))[:, None]
-    is_known = (given == 0) if one.is_padded else ~np.isnan(given)
+    padded = one.is_padded or one.data in constants.bordered
+    is_known = (given == 0) if padded else ~np.isnan(given)
     made = np.where(used, np.where(is_known, np.nan_to_num(given) * sums, np.nan), 0.0)
     return vector_along(made.reshape(-1), one.data_axis, 4)
 

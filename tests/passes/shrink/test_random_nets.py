@@ -23,7 +23,9 @@ LAYER = st.fixed_dictionaries(
         "padding": st.sampled_from(["SAME", "VALID"]),
         "after": st.sampled_from(["norm", "bias", "none"]),
         "activation": st.sampled_from(sorted(_ACTIVATIONS)),
-        "join": st.sampled_from(["chain", "chain", "residual", "concat", "depthwise", "pool"]),
+        "join": st.sampled_from(
+            ["chain", "chain", "residual", "concat", "depthwise", "pool", "pad"]
+        ),
     }
 )
 
@@ -45,6 +47,8 @@ def grown(net: Net, x: Any, layers: list[dict[str, Any]]) -> Any:
         if join == "pool":
             y = tf.nn.max_pool2d(y, 2, 1, "SAME")
         x = _ACTIVATIONS[layer["activation"]](y)
+        if join == "pad":
+            x = tf.pad(x, [[0, 0], [1, 0], [2, 1], [0, 0]])
     return net.dense(tf.reduce_mean(x, [1, 2]), 4, name="head")
 
 
