@@ -95,19 +95,21 @@ def _pythons(oracle: Path | None) -> list[tuple[str, str]]:
 
 def step(folder: Path, rounds: int) -> list[dict[str, Any]]:
     """A training step of a net of 9.35 M weights: dense, with masks, with an update."""
-    names = ("plain", "first", "masked", "due")
-    plain, first, masked, due = (folder / f"net.{name}.pb" for name in names)
+    names = ("plain", "first", "masked", "due", "taylor")
+    plain, first, masked, due, taylor = (folder / f"net.{name}.pb" for name in names)
     _child(sys.executable, "net", plain, "plain")
     _child(sys.executable, "net", first, "first")
     _rewrite(plain, masked, NEVER)
     _rewrite(plain, due, NOW)
-    dense, program, idle, update = _child(
-        sys.executable, "steps", rounds * 3, plain, first, masked, due
+    _rewrite(plain, taylor, NEVER.replace("}", ",criterion=taylor}"))
+    dense, program, idle, update, scored = _child(
+        sys.executable, "steps", rounds * 3, plain, first, masked, due, taylor
     )["ms"]
     return [
         _row("step, 9.35 M weights, dense", dense, "ms"),
         _row("step with masks, more than dense", (idle / dense - 1.0) * 100, "%", 5.0),
         _row("  the same, masked in the program", (program / dense - 1.0) * 100, "%"),
+        _row("  with masks and criterion=taylor", (scored / dense - 1.0) * 100, "%"),
         _row("whole update, in dense steps", (update - idle) / dense, "steps", 1.5),
     ]
 

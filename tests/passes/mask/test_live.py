@@ -71,3 +71,24 @@ def test_marks_survive_saving() -> None:
 
     assert is_prunable(graph["inside"]) and group_of(graph["inside"]) == "two"
     assert not is_prunable(graph["outside"]) and group_of(graph["outside"]) is None
+
+
+@pytest.mark.parametrize("resource", [False, True])
+def test_figures_and_growth_work_in_a_live_graph(resource: bool) -> None:
+    with tf.Graph().as_default() as live:
+        loss = convolutions(resource=resource)
+        step = tf.train.get_or_create_global_step()
+        train = tf.train.MomentumOptimizer(0.01, 0.9).minimize(loss, global_step=step)
+        more = "end=9,criterion=taylor,regrowth=rigl"
+        result = graphrev.rewrite(live, OPTIONS.replace("}", f",{more}}}"))
+        scores = [v for v in tf.global_variables() if v.op.name.endswith("/score")]
+        assert [v.op.name for v in scores] == ["c1/score", "c2/score", "f1/score", "f2/score"]
+        assert not set(scores) & set(tf.trainable_variables())
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            for _ in range(3):
+                session.run(train, FEEDS)
+            assert all(session.run(v.value()).any() for v in scores)
+            masks = session.run([v.value() for v in tf.get_collection("masks")])
+        plan: Any = result.report.steps[0].plan
+        assert [int((value == 0).sum()) for value in masks] == [k.zeros for k in plan.kernels]
