@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from graphrev.ir import DType, TensorRef
 from graphrev.passes.mask.blocks import select_blocks, select_few_of, select_together, spread
 from graphrev.passes.mask.criteria import Scored, float_of, lifted
+from graphrev.passes.mask.exchanging import exchange, without_grown
 from graphrev.passes.mask.masked import Masked
 from graphrev.passes.mask.nodes import Writer
-from graphrev.passes.mask.regrowth import Growing, exchange, without_grown
+from graphrev.passes.mask.regrowth import Growing
 from graphrev.passes.mask.schedule import Schedule
 from graphrev.passes.mask.select import Count, select
 from graphrev.passes.mask.signals import Variable
