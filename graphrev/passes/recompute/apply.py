@@ -32,6 +32,7 @@ from graphrev.recomputation.stateless import add_seed, replace_by_twin, twin_nod
 
 def apply_recompute(plan: RecomputePlan, editor: GraphEditor) -> None:
     """Makes the edits of ``plan``."""
+    make_edits(editor, plan.function_edits)
     make_edits(editor, plan.loop_edits)
     seeds: dict[str, TensorRef] = {}
     regions = sorted(plan.regions, key=lambda region: -region.rank)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from graphrev.analysis import ops
@@ -14,6 +14,11 @@ from graphrev.ir import Graph, TensorRef
 from graphrev.passes.recompute.apply import apply_recompute
 from graphrev.passes.recompute.backward_passes import BackwardPass, Readers
 from graphrev.passes.recompute.deferred import Deferrer, by_differentiation
+from graphrev.passes.recompute.functions import (
+    names_functional_loops_alone,
+    with_functions,
+    without_functions,
+)
 from graphrev.passes.recompute.loops.planning import plan_loops
 from graphrev.passes.recompute.loops.selection import select
 from graphrev.passes.recompute.ordering import without_cycles, without_joint_cycles
@@ -47,6 +52,8 @@ class Recompute(Pass[RecomputePlan]):
         random: ``save`` keeps the tensors random ops drew; ``stateless`` keeps their seeds.
         fed: tensors ("name:0") that are fed by name; regions around them are left alone.
         fetched: tensors that are fetched by name; they are alive anyway and are not recomputed.
+        functions: ``rewrite`` rewrites functions and functional control flow too; ``keep`` leaves
+            them as they are.
     """
 
     name: ClassVar[str] = "recompute"
@@ -56,9 +63,22 @@ class Recompute(Pass[RecomputePlan]):
     random: Literal["save", "stateless"] = "save"
     fed: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ()
+    functions: Literal["rewrite", "keep"] = "rewrite"
 
     def analyze(self, graph: Graph) -> RecomputePlan:
         """Finds the marked regions, plans each, and says why any is left alone."""
+        if not graph.functions:
+            return self._analyze_level(graph)
+        if self.functions == "keep":
+            return without_functions(graph, self._analyze_level)
+        inner = replace(self, frames=None, forward="reject", fed=(), fetched=(), functions="keep")
+        outer = self
+        if self.frames is not None and names_functional_loops_alone(graph, self.frames):
+            outer = replace(self, frames=None)
+        return with_functions(graph, inner._analyze_level, outer._analyze_level, self.frames)
+
+    def _analyze_level(self, graph: Graph) -> RecomputePlan:
+        """The same for the graph itself, its functions left as they are."""
         facts = Facts.of(graph)
         replayed = self._replayed(graph)
         marked = [region for region in marked_regions(facts, replayed) if region.nodes]

@@ -10,6 +10,7 @@ from graphrev.errors import printable
 from graphrev.ir import DType, TensorRef
 from graphrev.passes.recompute.loops.plan import LoopPlan
 from graphrev.pipeline import Plan
+from graphrev.recomputation.functions.rewriting import FunctionPlan
 from graphrev.recomputation.steps import Redirect, Replay
 
 
@@ -121,28 +122,36 @@ class RecomputePlan(Plan):
     loops: tuple[LoopPlan, ...] = ()
     loop_edits: EditLog = ()
     """The edits that carry out all of ``loops``."""
+    functions: tuple[FunctionPlan, ...] = ()
+    function_edits: EditLog = ()
+    """The edits that carry out all of ``functions``; they come first."""
 
     @property
     def is_empty(self) -> bool:
         """Whether no region is rewritten."""
-        return not self.regions and not self.loops
+        return not self.regions and not self.loops and not self.function_edits
 
     def summary(self) -> str:
         """One line for people."""
         parts = (*self.regions, *self.loops)
         clones = sum(len(part.clones) for part in parts)
-        return f"{len(parts)} regions, {clones} nodes recomputed, {len(self.rejections)} left alone"
+        inside = [block for function in self.functions for block in function.blocks]
+        count = len(parts) + len(inside)
+        clones += sum(block["recomputed_nodes"] for block in inside)
+        return f"{count} regions, {clones} nodes recomputed, {len(self.rejections)} left alone"
 
     def describe(self) -> tuple[str, ...]:
         """One line per region."""
         lines = (_region_line(region) for region in self.regions)
-        return (*lines, *(loop.describe() for loop in self.loops))
+        loops = (loop.describe() for loop in self.loops)
+        return (*lines, *loops, *(function.describe() for function in self.functions))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
         return {
             "regions": [region.to_json() for region in self.regions],
             "loops": [loop.to_json() for loop in self.loops],
+            "functions": [function.to_json() for function in self.functions],
         }
 
 

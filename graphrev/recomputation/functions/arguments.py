@@ -7,6 +7,8 @@ in with; where that is not so, only what the node itself declares is left.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphrev.analysis import dims as sizes
 from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import Body, Known, body_of
@@ -41,6 +43,17 @@ def body_for(function: Function, level: Graph, shapes: Shapes, node: Node) -> Bo
             return body
         known = [declared[i] if i in changing else item for i, item in enumerate(known)]
     return body_of(function, level, declared)
+
+
+def common_shapes(shapes: Shapes, nodes: Sequence[Node]) -> list[Known]:
+    """The shapes of the arguments that all ``nodes`` give their function alike.
+
+    A loop's variables may change their shapes; nothing is said of these.
+    """
+    if any(family_of(node) == "loop" for node in nodes):
+        return []
+    listed = [[_known(shapes, ref) for ref in arguments_of(node)] for node in nodes]
+    return [each[0] if all(item == each[0] for item in each) else None for each in zip(*listed)]
 
 
 def _known(shapes: Shapes, ref: TensorRef) -> Known:

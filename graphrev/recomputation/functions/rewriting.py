@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from graphrev.analysis.functions_bodies import (
@@ -38,8 +40,8 @@ from graphrev.ir import Function, Graph, Node
 from graphrev.ir.marks import is_opted_out
 from graphrev.ir.verify import verify
 from graphrev.pipeline import Code, Rejection
-from graphrev.recomputation.functions.arguments import body_for
-from graphrev.recomputation.functions.combining import combine
+from graphrev.recomputation.functions.arguments import body_for, common_shapes
+from graphrev.recomputation.functions.combining import Combined, combine
 from graphrev.recomputation.functions.library import Library
 from graphrev.recomputation.functions.signatures import set_functions
 from graphrev.recomputation.functions.splitting import Demand, demand_of, take_apart
@@ -117,7 +119,10 @@ class FunctionsDone:
 
 
 def rewrite_functions(
-    graph: Graph, inner: Inner, wanted: Callable[[Function], bool]
+    graph: Graph,
+    inner: Inner,
+    wanted: Callable[[Function], bool],
+    prepare: Callable[[Combined], Graph] = attrgetter("graph"),
 ) -> FunctionsDone:
     """Runs ``inner`` on every level of ``graph`` but the graph itself.
 
@@ -126,10 +131,11 @@ def rewrite_functions(
         inner: the pass.
         wanted: whether a function holds anything the pass may want to rewrite; only these, and
             those that call them, are looked at.
+        prepare: marks what is to be rewritten in two bodies that were joined.
     """
     if not graph.functions:
         return FunctionsDone(graph)
-    return _Rewriter(graph, inner, wanted).run()
+    return _Rewriter(graph, inner, wanted, prepare).run()
 
 
 def kept_functions(graph: Graph, wanted: Callable[[Function], bool]) -> tuple[Rejection, ...]:
@@ -147,10 +153,28 @@ def kept_functions(graph: Graph, wanted: Callable[[Function], bool]) -> tuple[Re
     return tuple(found)
 
 
+@dataclass(frozen=True, eq=False)
+class _Lazy:
+    """A level, with its shapes once somebody asks."""
+
+    level: Graph
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        return infer_shapes(self.level)
+
+
 class _Rewriter:
-    def __init__(self, graph: Graph, inner: Inner, wanted: Callable[[Function], bool]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        inner: Inner,
+        wanted: Callable[[Function], bool],
+        prepare: Callable[[Combined], Graph],
+    ) -> None:
         self._graph = graph
         self._inner = inner
+        self._prepare = prepare
         self._calls: Calls = find_calls(graph)
         self._library = Library(graph)
         self._wanted = set(_with_callers(graph, self._calls, wanted))
@@ -202,29 +226,35 @@ class _Rewriter:
                 log, shapes = (*log, *edits), None
         level = self._library.around(level)
         editor = GraphEditor(level)
+        around = _Lazy(level)
         for name, node in level.nodes.items():
             if name not in together and not is_opted_out(node):
-                self._rewrite_alone(editor, name, quiet=name in tried)
+                self._rewrite_alone(editor, name, around, quiet=name in tried)
         level, edits = editor.finish()
         return level, (*log, *edits)
 
-    def _rewrite_alone(self, editor: GraphEditor, name: str, *, quiet: bool) -> None:
+    def _rewrite_alone(self, editor: GraphEditor, name: str, around: _Lazy, *, quiet: bool) -> None:
         node = editor[name]
         for function in tuple(called_by(node, self._graph)):
             if function in self._wanted:
-                self._function(function, quiet=quiet)
+                self._function(function, around, quiet=quiet)
         if any(called in self._renamed for called in called_by(node, self._graph)):
             set_functions(editor, name, lambda called: self._renamed.get(called, called))
 
-    def _function(self, name: str, *, quiet: bool = False) -> None:
-        """Rewrites a function's body by itself, once."""
+    def _function(self, name: str, around: _Lazy | None = None, *, quiet: bool = False) -> None:
+        """Rewrites a function's body by itself, once.
+
+        Args:
+            around: the level that calls it, if it is called.
+            quiet: nothing is said of what is left alone.
+        """
         if name in self._renamed or name not in self._wanted or name in self._calls.broken:
             return
         self._renamed[name] = name
         function = self._library.now[name]
         where = tuple(dict.fromkeys(site.node for site in self._calls.sites.get(name, ())))[:4]
         try:
-            body = body_of(function, self._library.around(self._graph), _stored_shapes(function))
+            body = self._body_alone(function, around)
             level, done = self._run(body.graph)
             for rejection in () if quiet else done.rejections:
                 self._reject(_inside(name, where, rejection))
@@ -238,6 +268,19 @@ class _Rewriter:
         self._library.now[new.name] = new
         if done.blocks:
             self._done.plans.append(FunctionPlan(name, "", done.blocks))
+
+    def _body_alone(self, function: Function, around: _Lazy | None) -> Body:
+        """A body with the shapes that all its callers give its arguments."""
+        library = self._library.around(self._graph)
+        sites = [site.node for site in self._calls.sites.get(function.name, ())]
+        if around is None or any(name not in around.level for name in sites):
+            return body_of(function, library, _stored_shapes(function))
+        nodes = [around.level[name] for name in sites]
+        if any(len(arguments_of(node)) != len(function.inputs) for node in nodes):
+            return body_of(function, library, _stored_shapes(function))
+        if len(nodes) == 1:
+            return body_for(function, library, around.shapes, nodes[0])
+        return body_of(function, library, common_shapes(around.shapes, nodes))
 
     def _new_name(self, name: str) -> str:
         """The function's own name, unless a caller keeps the function as it was."""
@@ -324,9 +367,10 @@ class _Rewriter:
 
     def _branch(self, wires: Wires, cut: frozenset[Link]) -> tuple[Demand, Done, bool]:
         combined = combine(wires, cut)
-        level, done = self._run(combined.graph)
+        graph = self._prepare(combined)
+        level, done = self._run(graph)
         sides = take_apart(combined, done.graph)
-        return demand_of(sides), done, level is not combined.graph
+        return demand_of(sides), done, level is not graph
 
 
 def _with_callers(graph: Graph, calls: Calls, wanted: Callable[[Function], bool]) -> frozenset[str]:
