@@ -227,7 +227,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.CHANNELS_COUPLED: Explanation(
         "The channels are zero here, but the same channels (joined by a residual sum, for "
         "instance) hold something that is used.",
-        "Mask with structure=channel, which drops coupled channels together.",
+        "Mask with granularity=channel, which drops coupled channels together.",
     ),
     Code.CHANNELS_KEPT: Explanation(
         "The channels could go and stay all the same: as the last of their layer, to round the "

@@ -12,6 +12,7 @@ from graphrev.analysis.channels.tracking import (
     Regrouping,
     Target,
 )
+from graphrev.analysis.channels.weights import origin
 
 __all__ = [
     "Atoms",
@@ -24,4 +25,5 @@ __all__ = [
     "Regrouping",
     "Target",
     "find_channels",
+    "origin",
 ]

@@ -14,7 +14,8 @@ UNARY = frozenset(
     "Reciprocal Inv Sign Floor Ceil Round Rint ZerosLike OnesLike".split()
 )
 BINARY = frozenset(
-    "Add AddV2 Sub Mul RealDiv Div DivNoNan Maximum Minimum SquaredDifference Pow MulNoNan".split()
+    "Add AddV2 Sub Mul RealDiv Div DivNoNan Maximum Minimum SquaredDifference Pow MulNoNan Less "
+    "LessEqual Greater GreaterEqual Equal NotEqual SelectV2".split()
 )
 RESIZES = frozenset({"ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea"})
 POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D"})

@@ -13,6 +13,7 @@ from graphrev.io.tensors import integers
 from graphrev.ir import Node, TensorRef, TensorValue
 
 REDUCTIONS = frozenset({"Mean", "Sum", "Max", "Min", "Prod"})
+LIKE_A_SHAPE = frozenset({"Fill", "RandomUniform", "RandomStandardNormal", "TruncatedNormal"})
 PADS = frozenset({"Pad", "PadV2", "MirrorPad", "SpaceToBatchND", "BatchToSpaceND"})
 
 
@@ -241,10 +242,26 @@ def _shape(tracker: Tracker, node: Node) -> None:
     """A shape may be read for other sizes than that of the channels."""
     axes = tracker.axes(node.inputs[0])
     for name in tracker.graph.readers.get(node.name, ()) if axes else ():
+        if tracker.graph[name].op in LIKE_A_SHAPE:
+            continue
         taken = _taken(tracker, tracker.graph[name])
         for axis, atoms in axes.items():
             if taken is None or axis in taken:
                 tracker.block(atoms, "mixed", name, f"'{name}' reads how many there are")
+
+
+def _like(tracker: Tracker, node: Node) -> None:
+    """A tensor as large as another (dropout draws one) has its channels.
+
+    Where its size is spelled out instead, its last axis may have any.
+    """
+    target, ref = node.inputs[0], TensorRef(node.name)
+    source, dims = tracker.graph[target.node], tracker.dims(ref)
+    if source.op == "Shape":
+        tracker.put(ref, tracker.axes(source.inputs[0]))
+    elif dims and isinstance(dims[-1], int) and is_spelled_out(tracker, target, len(dims) - 1):
+        tracker.put(ref, {len(dims) - 1: tracker.fresh(dims[-1])})
+        tracker.found.targets.append(Target(node.name, 0, len(dims) - 1))
 
 
 def _taken(tracker: Tracker, node: Node) -> range | None:
@@ -268,6 +285,7 @@ Rule = Callable[[Tracker, Node], None]
 LAYOUT_RULES: dict[str, Rule] = {
     **{op: _reduce for op in REDUCTIONS},
     **{op: _pad for op in PADS},
+    **{op: _like for op in LIKE_A_SHAPE},
     "Concat": _concat,
     "ConcatV2": _concat,
     "ExpandDims": _expand,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from graphrev.analysis import ops
 from graphrev.analysis.channels.elementwise import ELEMENTWISE_RULES
@@ -22,7 +22,11 @@ _SINKS = frozenset({"SaveV2", "SaveSlices", "Assign", "AssignVariableOp"})
 
 
 def find_channels(
-    graph: Graph, shapes: Shapes, fed: Iterable[str] = (), fetched: Iterable[str] = ()
+    graph: Graph,
+    shapes: Shapes,
+    fed: Iterable[str] = (),
+    fetched: Iterable[str] = (),
+    skip: Container[str] = frozenset(),
 ) -> Channels:
     """Follows every channel.
 
@@ -31,11 +35,14 @@ def find_channels(
         shapes: its inferred shapes.
         fed: tensors ("name:0") that are fed by name.
         fetched: tensors and nodes that are fetched; nodes that nothing reads are always.
+        skip: nodes that are taken for absent (those of a backward pass).
     """
     tracker = Tracker(graph, shapes)
     wanted = frozenset(name.partition(":")[0] for name in fetched)
     given = frozenset(name.partition(":")[0] for name in fed)
     for name in topological(graph):
+        if name in skip:
+            continue
         node = graph[name]
         rule = _RULES.get(node.op)
         if rule is not None:

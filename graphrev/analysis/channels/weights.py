@@ -7,7 +7,7 @@ from collections.abc import Callable
 from graphrev.analysis.channels.tracking import Initial, Tracker
 from graphrev.analysis.ops import is_variable
 from graphrev.io import constants
-from graphrev.ir import DType, Node, Shape, TensorRef, TensorValue
+from graphrev.ir import DType, Graph, Node, Shape, TensorRef, TensorValue
 
 _FIXED = 3
 """A save op reads the file name, tensor names and slices before the tensors."""
@@ -60,7 +60,7 @@ def _assign(tracker: Tracker, node: Node) -> None:
     if source.op in ("RestoreV2", "Restore", "RestoreSlice"):
         return
     started = tracker.axes(value)
-    if not started:
+    if not started or not tracker.is_fixed_tensor(value):
         tracker.found.initials.append(Initial(node.name, variable.node))
         return
     for axis, atoms in axes.items():
@@ -100,3 +100,13 @@ WEIGHT_RULES: dict[str, Rule] = {
     "DestroyResourceOp": _nothing,
     "NoOp": _nothing,
 }
+
+
+def origin(graph: Graph, name: str) -> str:
+    """The constant or variable that a kernel is, seen through reads and views."""
+    while graph[name].op in _VIEWS:
+        name = graph[name].inputs[0].node
+    return name
+
+
+_VIEWS = frozenset("Identity ReadVariableOp Cast ExpandDims Reshape Squeeze Transpose".split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -11,6 +12,7 @@ from graphrev.errors import UsageError, printable
 from graphrev.ir import Graph
 from graphrev.passes.mask.apply import apply_masks
 from graphrev.passes.mask.choose import Choice, choose, erk, grouped, targets, unmasked
+from graphrev.passes.mask.coupling import Coupled, couple
 from graphrev.passes.mask.criteria import MAGNITUDE, Criterion
 from graphrev.passes.mask.gradients import Gradients
 from graphrev.passes.mask.joins import drop_torn
@@ -55,6 +57,9 @@ class Mask(Pass[MaskPlan]):
         structure: what is dropped as one: ``weights``, ``channels`` (of the input), ``filters``,
             blocks ``HxW`` on the last two axes, ``N:M`` (N kept of M input channels; the sparsity
             is then 1 - N / M).
+        granularity: ``channel`` drops whole filters, those that belong to the same channels
+            (coupled by sums, concatenations, depthwise kernels) together, by their summed worth;
+            what is dropped can be removed with the ``shrink`` pass.
         allow_empty: whether a kernel may lose all its weights.
         targets: ``regex:sparsity`` for kernels with a target of their own, or ``FILE.json`` with
             a list of such, as ``graphrev sensitivity`` writes it.
@@ -87,6 +92,7 @@ class Mask(Pass[MaskPlan]):
     last: Literal["dense", "masked"] = "dense"
     allocation: Literal["uniform", "erk", "global", "groups"] = "uniform"
     structure: str = "weights"
+    granularity: Literal["weight", "channel"] = "weight"
     allow_empty: bool = False
     targets: tuple[str, ...] = ()
     train_op: str | None = None
@@ -116,6 +122,7 @@ class Mask(Pass[MaskPlan]):
             raise UsageError("mask: schedule=tensor needs the sparsity that targets refer to.")
         _ = self._schedule
         self._check_policies()
+        self._check_granularity()
 
     @property
     def _criterion(self) -> Criterion:
@@ -143,6 +150,18 @@ class Mask(Pass[MaskPlan]):
                 f"mask: regrowth={regrowth.name} needs end=STEP, where its share has fallen to 0; "
                 f"or say regrowth={regrowth.name}(anneal=constant)."
             )
+
+    def _check_granularity(self) -> None:
+        if self.granularity == "weight":
+            return
+        others = {
+            f"structure={self.structure}": self.structure != "weights",
+            f"allocation={self.allocation}": self.allocation in ("global", "groups"),
+            f"regrowth={self._regrowth.name}": self._regrowth.grows,
+        }
+        wrong = next((spelled for spelled, is_so in others.items() if is_so), None)
+        if wrong is not None:
+            raise UsageError(f"mask: granularity=channel drops whole channels; leave {wrong} out.")
 
     @property
     def _schedule(self) -> Schedule:
@@ -232,9 +251,16 @@ class Mask(Pass[MaskPlan]):
             graph, kept, self._criterion, self._regrowth, self.train_op
         )
         kept = {name: pair for name, pair in kept.items() if name in signals}
+        coupled: dict[str, Coupled] = {}
+        loose: tuple[Rejection, ...] = ()
+        if self.granularity == "channel":
+            coupled, loose = couple(graph, [kernel for kernel, _ in kept.values()])
+            kept = {name: pair for name, pair in kept.items() if name in coupled}
         whole = [kernel for kernel, _ in kept.values()]
         wanted = self._targets(whole)
-        shapes = structures(graph, whole, self.structure)
+        shapes = {name: one.structure for name, one in coupled.items()} or structures(
+            graph, whole, self.structure
+        )
         groups = grouped(graph, whole, self.allocation)
         plans = tuple(
             replace(
@@ -246,9 +272,10 @@ class Mask(Pass[MaskPlan]):
             )
             for kernel, masks in kept.values()
         )
+        plans = tuple(_coupled(plan, coupled.get(plan.variable)) for plan in plans)
         if self.targets:
             _check_reachable(plans)
-        left = (*strangers, *rejections, *unclear, *torn, *unsuited)
+        left = (*strangers, *rejections, *unclear, *torn, *unsuited, *loose)
         if not plans:
             return MaskPlan(left)
         variables = [k.variable for k in plans]
@@ -346,6 +373,17 @@ def _plan(
         structure=structure,
         allow_empty=allow_empty,
     )
+
+
+def _coupled(plan: KernelPlan, coupled: Coupled | None) -> KernelPlan:
+    """The plan of a kernel whose filters are dropped with those of others."""
+    if coupled is None:
+        return plan
+    coupling, structure = coupled.coupling, coupled.structure
+    most = coupling.channels - (not plan.allow_empty)
+    dropped = min(round(coupling.channels * plan.sparsity), most)
+    zeros = dropped * math.prod(structure.block) if coupling.is_even else None
+    return replace(plan, coupling=coupling, zeros=zeros)
 
 
 def _place(name: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from graphrev.passes.mask.regrowth import NO_REGROWTH, Regrowth
 from graphrev.passes.mask.rewiring import Rewire
 from graphrev.passes.mask.schedule import Schedule
 from graphrev.passes.mask.signals import NO_SIGNALS, Signals
-from graphrev.passes.mask.structure import WEIGHTS, Structure
+from graphrev.passes.mask.structure import WEIGHTS, Coupling, Structure
 from graphrev.pipeline import Plan
 
 
@@ -71,6 +71,7 @@ class KernelPlan:
         criterion: what its weights are worth.
         regrowth: which dropped ones come back.
         signals: what those two read beside the kernel.
+        coupling: the channels its filters are of, where channels are dropped as a whole.
     """
 
     variable: str
@@ -90,6 +91,14 @@ class KernelPlan:
     criterion: Criterion = MAGNITUDE
     regrowth: Regrowth = NO_REGROWTH
     signals: Signals = NO_SIGNALS
+    coupling: Coupling | None = None
+
+    @property
+    def together(self) -> str:
+        """What names the kernels it is ranked with: itself, a group, or those it is coupled to."""
+        if self.coupling is not None:
+            return self.coupling.group
+        return self.group or f"/{self.variable}"
 
     @property
     def size(self) -> int:
@@ -109,7 +118,7 @@ class KernelPlan:
             "target_sparsity": self.sparsity,
             "target_zeros": self.zeros,
             "structure": self.structure.describe() or "weights",
-            "group": self.group or None,
+            "group": self.group or (self.coupling.group if self.coupling else None),
             "criterion": str(self.criterion),
             "regrowth": str(self.regrowth),
             "reads": [str(read.tensor) for read in self.reads],
@@ -227,7 +236,8 @@ class MaskPlan(Plan):
 def _line(kernel: KernelPlan) -> str:
     shape = "x".join(map(str, kernel.dims))
     zeros = f"about {kernel.size * kernel.sparsity:.0f}" if kernel.zeros is None else kernel.zeros
-    notes = [kernel.structure.describe(), f"ranked in '{kernel.group}'" if kernel.group else ""]
+    group = kernel.coupling.group if kernel.coupling else kernel.group
+    notes = [kernel.structure.describe(), f"ranked in '{group}'" if group else ""]
     more = "".join(f" ({printable(note)})" for note in notes if note)
     return (
         f"{printable(kernel.variable)} [{shape}]: {zeros} of {kernel.size} weights to be "

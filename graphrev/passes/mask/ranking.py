@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from graphrev.ir import DType, TensorRef
 from graphrev.passes.mask.blocks import select_blocks, select_few_of, select_together, spread
+from graphrev.passes.mask.coupled import select_channels
 from graphrev.passes.mask.criteria import Scored, float_of, lifted
 from graphrev.passes.mask.exchanging import exchange, without_grown
 from graphrev.passes.mask.masked import Masked
@@ -58,6 +59,10 @@ def rank(writer: Writer, unit: Sequence[Masked], count: Count, clock: Clock) -> 
     score_type = kernel.criterion.dtype_of(kernel.dtype)
     if kernel.criterion.signed:
         scores = lifted(writer, scores, score_type)
+    if kernel.coupling is not None:
+        found = select_channels(writer, [one.plan for one in unit], scores, score_type, count)
+        found = [Ranked(mask, threshold) for mask, threshold in found]
+        return [_in_type(writer, one, score_type, kernel.dtype) for one in found]
     if kernel.regrowth.grows:
         return [_exchanged(writer, unit[0], weights[0], (scores[0], score_type), count, clock)]
     if kernel.group:

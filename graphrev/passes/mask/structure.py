@@ -88,6 +88,26 @@ class Structure:
 WEIGHTS = Structure()
 
 
+@dataclass(frozen=True, slots=True)
+class Coupling:
+    """A kernel's part of a group of channels that are dropped together.
+
+    Attributes:
+        group: the group's name.
+        channels: how many channels the group has.
+        places: for each filter of the kernel its channel in the group.
+    """
+
+    group: str
+    channels: int
+    places: tuple[int, ...]
+
+    @property
+    def is_even(self) -> bool:
+        """Whether the kernel has one filter for each channel."""
+        return sorted(self.places) == list(range(self.channels))
+
+
 def check_structure(spelled: str) -> None:
     """Refuses a structure that is none.
 

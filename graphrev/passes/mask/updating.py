@@ -149,8 +149,9 @@ def _update_all(
     assigns: list[str] = []
     for unit, count in zip(units, zeros):
         first = unit[0].plan
-        scope = "ranked_together" if first.group else first.variable
-        kernel = "" if first.group else first.variable
+        is_group = bool(first.group) or first.coupling is not None
+        scope = "ranked_together" if is_group else first.variable
+        kernel = "" if is_group else first.variable
         inner = Writer(
             writer.editor, f"{_SCOPE}{scope}/", kernel, host_of(first.device), shared=writer.shared
         )
@@ -162,19 +163,22 @@ def _update_all(
 def _ranked_together(kernels: Sequence[Masked]) -> list[list[Masked]]:
     units: dict[str, list[Masked]] = {}
     for masked in kernels:
-        kernel = masked.plan
-        units.setdefault(kernel.group or f"/{kernel.variable}", []).append(masked)
+        units.setdefault(masked.plan.together, []).append(masked)
     return list(units.values())
 
 
 def _wanted(kernels: Sequence[KernelPlan]) -> float:
     """How many units are to be dropped in the end, before rounding."""
+    if (coupling := kernels[0].coupling) is not None:
+        return coupling.channels * sum(k.sparsity for k in kernels) / len(kernels)
     return sum(k.structure.units * k.sparsity for k in kernels)
 
 
 def _most(unit: Sequence[Masked]) -> int:
     """How many may be dropped at most."""
     plans = [masked.plan for masked in unit]
+    if (coupling := plans[0].coupling) is not None:
+        return coupling.channels - (not plans[0].allow_empty)
     return sum(plan.structure.units - (not plan.allow_empty) for plan in plans)
 
 

@@ -6,17 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from graphrev.analysis.channels import Atoms, BlockKind, Product
-from graphrev.passes.shrink.removal import Removal, origin
+from graphrev.analysis.channels import Atoms, Product, origin
+from graphrev.passes.shrink.removal import Removal
 from graphrev.pipeline import Code, Rejection
-
-_CODES: dict[BlockKind, Code] = {
-    "fed": Code.CHANNELS_FED,
-    "fetched": Code.CHANNELS_FETCHED,
-    "opaque": Code.CHANNELS_OPAQUE,
-    "mixed": Code.CHANNELS_MIXED,
-    "opted_out": Code.OPTED_OUT,
-}
+from graphrev.pipeline.channel_codes import CHANNEL_CODES
 
 
 def find_near_misses(removal: Removal) -> Iterator[Rejection]:
@@ -47,7 +40,7 @@ def _staying(removal: Removal, product: Product, what: str, roots: Atoms) -> Ite
 def _obstacle(removal: Removal, root: int, product: Product) -> tuple[Code, str, str]:
     block = removal.channels.blocks.get(root)
     if block is not None:
-        return _CODES[block.kind], block.node, block.reason
+        return CHANNEL_CODES[block.kind], block.node, block.reason
     if root in removal.kept:
         return Code.CHANNELS_KEPT, product.node, removal.kept[root]
     user = removal.needed.get(root, product.node)

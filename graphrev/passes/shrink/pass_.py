@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from graphrev.analysis.channels import Channels, find_channels
+from graphrev.analysis.channels import Channels, find_channels, origin
 from graphrev.analysis.ops import is_constant, is_variable
 from graphrev.analysis.saved_names import saved_names
 from graphrev.analysis.shapes import infer_shapes
@@ -23,7 +23,7 @@ from graphrev.passes.shrink.costs import cost_after, cost_before
 from graphrev.passes.shrink.folding import Addition, Bias, find_folds
 from graphrev.passes.shrink.near_misses import find_near_misses, removed_channels
 from graphrev.passes.shrink.plan import Resplit, ShrinkPlan, Smaller
-from graphrev.passes.shrink.removal import Removal, find_removal, origin
+from graphrev.passes.shrink.removal import Removal, find_removal
 from graphrev.passes.shrink.values import find_constants
 from graphrev.pipeline import Pass
 
@@ -98,7 +98,7 @@ class Shrink(Pass[ShrinkPlan]):
             biases=tuple(_cut(removal, fold) for fold in folds if isinstance(fold, Bias)),
             resized=tuple(dict.fromkeys(r.node for r in channels.axes if _loses(removal, r))),
             removed=removed_channels(removal),
-            carriers=len(removal.carriers),
+            carriers=removal.carrying,
             before=before,
             after=cost_after(removal),
             saved=None if saved is None else _replaced(saved, changed),

@@ -44,6 +44,14 @@ class Removal:
     kept: dict[int, str] = field(default_factory=dict[int, str])
     carriers: dict[str, int] = field(default_factory=dict[str, int])
 
+    @property
+    def carrying(self) -> int:
+        """How many channels carry the share of others."""
+        products = [p for p in self.channels.products if p.node in self.carriers]
+        found = [self.channels.of(p.kernel, p.in_axis) for p in products]
+        places = [self.carriers[p.node] for p in products]
+        return len({int(roots[at]) for roots, at in zip(found, places) if roots is not None})
+
     def places(self, ref: TensorRef, axis: int) -> Flags | None:
         """Along an axis, which places go; ``None`` where the axis is not followed."""
         roots = self.channels.of(ref, axis)
@@ -205,10 +213,3 @@ def _round_up(removal: Removal, multiple: int) -> None:
         gone = np.flatnonzero(removal.gone[roots])
         missing = -(len(roots) - len(gone)) % multiple
         removal.stay(roots[gone[:missing]], why)
-
-
-def origin(graph: Graph, name: str) -> str:
-    """The constant or variable that a kernel is, seen through reads and views."""
-    while graph[name].op in _READS | {"Cast", "ExpandDims", "Reshape"}:
-        name = graph[name].inputs[0].node
-    return name
