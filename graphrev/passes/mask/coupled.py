@@ -24,7 +24,8 @@ def select_channels(
 
     Args:
         kernels: kernels of one group; each has a coupling, and a filter is a block of it.
-        scores: what their weights are worth, of ``dtype``.
+        scores: what their weights are worth (their filters, where the criterion goes by those), of
+            ``dtype``.
         count: how many channels to drop.
 
     Returns:
@@ -35,7 +36,10 @@ def select_channels(
     channels = 0
     for kernel, value in zip(kernels, scores):
         assert kernel.coupling is not None
-        one_each = block_scores(writer, value, dtype, kernel.structure, "sum")
+        if kernel.criterion.by_filter:
+            one_each = writer.unary("Abs", value, dtype)
+        else:
+            one_each = block_scores(writer, value, dtype, kernel.structure, "sum")
         filters.append(writer.reshape(one_each, (-1,), dtype))
         places.extend(kernel.coupling.places)
         channels = kernel.coupling.channels

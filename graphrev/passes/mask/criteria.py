@@ -185,7 +185,7 @@ class Movement(Criterion):
 class BatchNormScale(Criterion):
     """The absolute scale of the batch norm behind the kernel, for each filter (arXiv:1708.06519).
 
-    It ranks filters: for ``structure=filters``.
+    It ranks filters: for ``granularity=channel`` and ``structure=filters``.
     """
 
     name: ClassVar[str] = "bn-scale"

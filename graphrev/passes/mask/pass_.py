@@ -70,7 +70,7 @@ class Mask(Pass[MaskPlan]):
             are scaled with it.
         unfreeze: whether kernels that are constants (a frozen graph) become variables first.
         criterion: what a weight is worth: ``magnitude``, ``taylor``, ``movement``, ``random``, or
-            ``bn-scale`` for filters; as an object, or as text with options,
+            ``bn-scale`` for filters and channels; as an object, or as text with options,
             ``taylor(decay=0.9)``.
         regrowth: which dropped weights come back: ``none``, ``set`` (random ones), ``rigl``
             (those with the largest gradients).
@@ -136,8 +136,11 @@ class Mask(Pass[MaskPlan]):
 
     def _check_policies(self) -> None:
         criterion, regrowth = self._criterion, self._regrowth
-        if criterion.by_filter and self.structure != "filters":
-            raise UsageError(f"mask: criterion={criterion.name} ranks filters: structure=filters.")
+        if criterion.by_filter and self.structure != "filters" and self.granularity != "channel":
+            raise UsageError(
+                f"mask: criterion={criterion.name} ranks filters: say granularity=channel or "
+                "structure=filters."
+            )
         if not regrowth.grows:
             return
         if self.structure != "weights" or self.allocation in ("global", "groups"):

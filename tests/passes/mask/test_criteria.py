@@ -147,8 +147,9 @@ def norms(fused: bool = True) -> Any:
     return tf.reduce_sum(tf.nn.conv2d(h, variable("c/w", [3, 3, 4, 4]), 1, "SAME"))
 
 
-def test_filters_are_ranked_by_their_batch_norm() -> None:
-    options = {"sparsity": 0.5, "criterion": "bn-scale", "structure": "filters"}
+@pytest.mark.parametrize("what", [{"structure": "filters"}, {"granularity": "channel"}])
+def test_filters_are_ranked_by_their_batch_norm(what: dict[str, str]) -> None:
+    options = {"sparsity": 0.5, "criterion": "bn-scale", **what}
     outcome, plan = mask(built(norms, train=False), **options)
     (left,) = plan.rejections
     assert (left.code, left.nodes) == (Code.NO_BATCH_NORM, ("c/w",))
