@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from graphrev.editor import GraphEditor
 from graphrev.edits import Cause
 from graphrev.ir import Function, Graph
 from graphrev.ir.marks import pair_marks
 from graphrev.passes.reversible.apply import apply_reversible
+from graphrev.passes.reversible.loops.planning import Limits
 from graphrev.passes.reversible.plan import ReversiblePlan
 from graphrev.passes.reversible.sums import is_sum
 from graphrev.recomputation.functions.rewriting import (
@@ -25,14 +26,21 @@ Analyze = Callable[[Graph], ReversiblePlan]
 
 
 def in_functions(
-    graph: Graph, analyze: Analyze, detect: Literal["marked", "structural"]
+    graph: Graph, analyze: Analyze, detect: Literal["marked", "structural"], limits: Limits
 ) -> FunctionsDone:
     """What the pass does in the library of ``graph``.
 
     Args:
         analyze: plans a body as it plans a graph.
         detect: where it looks for pairs.
+        limits: what bounds the drift of loops that carry their streams.
     """
+
+    def anchors(blocks: Sequence[dict[str, Any]]) -> int | None:
+        drift = max(
+            (block["estimated_drift"] for block in blocks if "saved_streams" in block), default=0.0
+        )
+        return limits.every(drift)
 
     def inner(level: Graph) -> Done:
         plan = analyze(level)
@@ -43,7 +51,7 @@ def in_functions(
         parts = (*plan.blocks, *plan.loops)
         return Done(editor.finish()[0], tuple(p.to_json() for p in parts), plan.rejections)
 
-    return rewrite_functions(graph, inner, _WANTED[detect])
+    return rewrite_functions(graph, inner, _WANTED[detect], anchors=anchors)
 
 
 def with_functions(graph: Graph, done: FunctionsDone, analyze: Analyze) -> ReversiblePlan:

@@ -96,7 +96,8 @@ class Reversible(Pass[ReversiblePlan]):
         if self.functions == "keep":
             return without_functions(graph, self._analyze_level, self.detect)
         inner = replace(self, forward="reject", fed=(), fetched=(), functions="keep")
-        done = in_functions(graph, inner._analyze_level, self.detect)
+        limits = Limits(self.anchor_every, self.max_drift)
+        done = in_functions(graph, inner._analyze_level, self.detect, limits)
         return with_functions(graph, done, self._analyze_level)
 
     def _analyze_level(self, graph: Graph) -> ReversiblePlan:

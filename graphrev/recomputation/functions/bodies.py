@@ -8,11 +8,13 @@ from types import MappingProxyType
 
 from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import BodyError, function_of
+from graphrev.analysis.functions_counters import Counters
 from graphrev.analysis.functions_pairs import origin
 from graphrev.editor import rename_nodes
 from graphrev.io.constants import splat
 from graphrev.ir import Argument, AttrValue, DType, Function, Node, Shape, TensorRef
 from graphrev.ir.deferred import CLONE_ATTR
+from graphrev.recomputation.functions.anchors import Anchoring
 from graphrev.recomputation.functions.splitting import Demand
 
 _OPTIONAL_TYPE = "Toutput_types"
@@ -25,6 +27,8 @@ class Slot:
     branch: int
     value: TensorRef
     dtype: DType
+    carried: int | None = None
+    """The loop variable that is saved now and then, where the slot is an anchor of one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,7 @@ class Layout:
         hoisted: how many reads of variables it gets.
         carried: loop variables it carries.
         slots: the new links.
+        anchors: how often anchors save a carried variable, and the counters that say when.
     """
 
     outputs: tuple[int, ...]
@@ -46,6 +51,7 @@ class Layout:
     hoisted: tuple[str, ...]
     carried: tuple[int, ...]
     slots: tuple[Slot, ...]
+    anchors: tuple[int, Counters] | None = None
 
 
 class Bodies:
@@ -66,7 +72,9 @@ class Bodies:
         self._combined = sides.combined
         self._wires = sides.combined.wires
         self._loop = self._wires.twins.family == "loop"
-        self._taken = set(sides.graph.nodes)
+        functions = (self._wires.forward.function, self._wires.backward.function)
+        results = (item.name for function in functions for item in function.outputs)
+        self._taken = {*sides.graph.nodes, *results}
         self._supplies: dict[TensorRef, TensorRef] = {}
         self._nodes: dict[str, Node] = {}
         self._opened: dict[int, str] = {}
@@ -90,8 +98,7 @@ class Bodies:
         ]
         for slot in self._layout.slots:
             free = self._free("graphrev_saved")
-            value, node = self._saving(slot, free)
-            nodes.update({n.name: n for n in node})
+            value = self._saving(slot, free, nodes)
             if self._loop:
                 arguments.append(Argument(f"{free}_list", DType.VARIANT))
             dtype = slot.dtype if self._plain else DType.VARIANT
@@ -122,22 +129,28 @@ class Bodies:
         """The return value itself, where it is no optional that holds the link's value."""
         return old if maker.op == "OptionalFromValue" else value
 
-    def _saving(self, slot: Slot, free: str) -> tuple[TensorRef, tuple[Node, ...]]:
-        """What a new link returns in this branch, and the nodes that make it."""
-        here = slot.branch == self._branch
+    def _saving(self, slot: Slot, free: str, nodes: dict[str, Node]) -> TensorRef:
+        """What a new link returns in this branch; adds the nodes that make it."""
         if self._plain:
-            return slot.value, ()
-        if self._loop:
-            attrs: Mapping[str, AttrValue] = MappingProxyType({"element_dtype": slot.dtype})
-            listed = (TensorRef(f"{free}_list"), slot.value)
-            return TensorRef(f"{free}_push"), (
-                Node(f"{free}_push", "TensorListPushBack", listed, attrs=attrs),
-            )
-        if not here:
-            return TensorRef(f"{free}_none"), (Node(f"{free}_none", "OptionalNone"),)
-        attrs = MappingProxyType({_OPTIONAL_TYPE: (slot.dtype,)})
+            return slot.value
+        attrs: Mapping[str, AttrValue] = MappingProxyType({_OPTIONAL_TYPE: (slot.dtype,)})
         node = Node(f"{free}_value", "OptionalFromValue", (slot.value,), attrs=attrs)
-        return TensorRef(node.name), (node,)
+        if self._loop:
+            attrs = MappingProxyType({"element_dtype": slot.dtype})
+            listed = (TensorRef(f"{free}_list"), self._saved(slot, nodes))
+            node = Node(f"{free}_push", "TensorListPushBack", listed, attrs=attrs)
+        elif slot.branch != self._branch:
+            node = Node(f"{free}_none", "OptionalNone")
+        nodes[node.name] = node
+        return TensorRef(node.name)
+
+    def _saved(self, slot: Slot, nodes: dict[str, Node]) -> TensorRef:
+        """What a loop pushes: the value, or of an anchor what is saved in this iteration."""
+        if slot.carried is None or self._layout.anchors is None:
+            return slot.value
+        every, counters = self._layout.anchors
+        count = TensorRef(self._wires.forward.arguments[counters.forward])
+        return Anchoring(self._free, nodes).part(slot.value, slot.dtype, count, every)
 
     def backward(self, name: str) -> Function:
         """The gradient function."""
@@ -252,7 +265,11 @@ class Bodies:
             attrs = MappingProxyType({"element_dtype": slot.dtype})
             listed = (TensorRef(item.name), TensorRef(shape))
             self._nodes[pop] = Node(pop, "TensorListPopBack", listed, attrs=attrs)
-            self._supplies[value] = TensorRef(pop, 1)
+            if slot.carried is None:
+                self._supplies[value] = TensorRef(pop, 1)
+            else:
+                merge = Anchoring(self._free, self._nodes).merged
+                self._supplies[value] = merge(TensorRef(pop, 1), self._supplies[value], slot.dtype)
             return item, TensorRef(pop)
         elif here:
             opener = self._free(f"{item.name}_value")

@@ -8,7 +8,7 @@ several places keeps its name where all callers may have the rewritten one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -63,6 +63,9 @@ class Done:
     rejections: tuple[Rejection, ...] = ()
 
 
+Blocks = Sequence[dict[str, Any]]
+"""What was rewritten, as plain data."""
+
 Inner = Callable[[Graph], Done]
 """A pass as far as it concerns one level."""
 
@@ -78,6 +81,7 @@ class FunctionPlan:
         carried: how many loop variables the gradient loop carries.
         dropped: how many values no longer travel to the gradient.
         added: how many do instead.
+        anchor_every: carried variables are saved once in so many iterations; ``None``: never.
     """
 
     node: str
@@ -86,6 +90,7 @@ class FunctionPlan:
     carried: int = 0
     dropped: int = 0
     added: int = 0
+    anchor_every: int | None = None
 
     def describe(self) -> str:
         """The plan in one line, safe to print."""
@@ -94,7 +99,12 @@ class FunctionPlan:
             head = f"{printable(self.node)} and its gradient {printable(self.gradient)}"
         names = ", ".join(printable(str(block["name"])) for block in self.blocks) or "inside"
         carried = f", {self.carried} loop variables carried back" if self.carried else ""
-        return f"{head}: {names}{carried}, {self.dropped} values not saved, {self.added} instead"
+        tail = f"{carried}, {self.dropped} values not saved, {self.added} instead"
+        if self.anchor_every is not None:
+            tail += f", saved every {self.anchor_every}"
+        elif self.carried:
+            tail += ", no anchors: more drift where the streams grow"
+        return f"{head}: {names}{tail}{_drift(self.blocks)}"
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
@@ -105,7 +115,14 @@ class FunctionPlan:
             "carried_variables": self.carried,
             "values_no_longer_saved": self.dropped,
             "values_saved_instead": self.added,
+            "anchor_every": self.anchor_every,
         }
+
+
+def _drift(blocks: Blocks) -> str:
+    """The estimated drift of one run through a body, where the pass estimates any."""
+    found = [block["estimated_drift"] for block in blocks if "estimated_drift" in block]
+    return f", drift about {max(found):.1e} each time" if found else ""
 
 
 @dataclass
@@ -123,6 +140,7 @@ def rewrite_functions(
     inner: Inner,
     wanted: Callable[[Function], bool],
     prepare: Callable[[Combined], Graph] = attrgetter("graph"),
+    anchors: Callable[[Blocks], int | None] | None = None,
 ) -> FunctionsDone:
     """Runs ``inner`` on every level of ``graph`` but the graph itself.
 
@@ -132,10 +150,11 @@ def rewrite_functions(
         wanted: whether a function holds anything the pass may want to rewrite; only these, and
             those that call them, are looked at.
         prepare: marks what is to be rewritten in two bodies that were joined.
+        anchors: by the blocks in a loop that carries its variables how often it is to save them.
     """
     if not graph.functions:
         return FunctionsDone(graph)
-    return _Rewriter(graph, inner, wanted, prepare).run()
+    return _Rewriter(graph, inner, wanted, prepare, anchors).run()
 
 
 def kept_functions(graph: Graph, wanted: Callable[[Function], bool]) -> tuple[Rejection, ...]:
@@ -171,10 +190,12 @@ class _Rewriter:
         inner: Inner,
         wanted: Callable[[Function], bool],
         prepare: Callable[[Combined], Graph],
+        anchors: Callable[[Blocks], int | None] | None,
     ) -> None:
         self._graph = graph
         self._inner = inner
         self._prepare = prepare
+        self._anchors = anchors
         self._calls: Calls = find_calls(graph)
         self._library = Library(graph)
         self._wanted = set(_with_callers(graph, self._calls, wanted))
@@ -314,8 +335,12 @@ class _Rewriter:
                     self._reject(_inside(twins.forward, where, rejection))
             if not blocks and not nested:
                 return False
-            change = Change.of([demand for demand, _, _ in outcomes], cut)
-            gain = len(change.dropped) - len(change.layout.slots)
+            every = self._anchors(blocks) if self._anchors and twins.family == "loop" else None
+            change = Change.of([demand for demand, _, _ in outcomes], cut, every)
+            if change.lacks_anchors(every):
+                self._reject(_no_counters(twins))
+                return False
+            gain = len(change.dropped) - change.saved_each_time
             if gain < 0 or (gain == 0 and not nested):
                 self._reject(_no_gain(twins, change))
                 return False
@@ -331,7 +356,8 @@ class _Rewriter:
                 blocks,
                 len(layout.carried),
                 len(change.dropped),
-                len(layout.slots),
+                change.saved_each_time,
+                None if layout.anchors is None else layout.anchors[0],
             )
         )
         return True
@@ -407,9 +433,17 @@ def _unreadable(name: str, where: tuple[str, ...], error: Exception) -> Rejectio
     )
 
 
+def _no_counters(twins: Twins) -> Rejection:
+    reason = (
+        f"'{twins.forward}' is to save its variables now and then, and nothing proves in which "
+        f"iteration '{twins.backward}' needs which of them."
+    )
+    return Rejection(Code.DRIFT, reason, (twins.forward, twins.backward))
+
+
 def _no_gain(twins: Twins, change: Change) -> Rejection:
     reason = (
-        f"'{twins.forward}' would hand {len(change.layout.slots)} new values to its gradient "
+        f"'{twins.forward}' would hand {change.saved_each_time} new values to its gradient "
         f"'{twins.backward}' and save {len(change.dropped)}: nothing would be gained."
     )
     return Rejection(Code.NO_BACKWARD_READERS, reason, (twins.forward, twins.backward))

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import HOLDER_OP
 from graphrev.analysis.functions_calls import BRANCHES
+from graphrev.analysis.functions_counters import find_counters
 from graphrev.analysis.functions_pairs import Link, arguments_of, bodies_of, origin
 from graphrev.editor import GraphEditor
 from graphrev.ir import Argument, AttrValue, DType, Function, FunctionRef, Node, Shape, TensorRef
@@ -37,9 +38,24 @@ class Change:
     layout: Layout
     dropped: tuple[Link, ...]
 
+    @property
+    def saved_each_time(self) -> int:
+        """How many new values are saved whenever the forward function or its body runs."""
+        anchors = self.layout.anchors
+        always = anchors is not None and anchors[0] == 1
+        return sum(slot.carried is None or always for slot in self.layout.slots)
+
+    def lacks_anchors(self, every: int | None) -> bool:
+        """Whether carried variables were to be saved, and it cannot be said when."""
+        return every is not None and bool(self.layout.carried) and self.layout.anchors is None
+
     @classmethod
-    def of(cls, demands: Sequence[Demand], cut: frozenset[Link]) -> Change:
-        """The change that meets all ``demands`` at once."""
+    def of(cls, demands: Sequence[Demand], cut: frozenset[Link], every: int | None) -> Change:
+        """The change that meets all ``demands`` at once.
+
+        Args:
+            every: save each carried variable once in so many iterations.
+        """
         first = demands[0].sides.combined.wires
         needed = {link for demand in demands for link in demand.links.values()}
         dropped = sorted((link for link in cut if link not in needed), key=lambda n: n.argument)
@@ -52,6 +68,10 @@ class Change:
             for ref in demand.added
             if (dtype := ops.output_dtype(demand.sides.graph[ref.node], ref.index)) is not None
         )
+        counters = find_counters(first) if every is not None and demands[0].carried else None
+        anchors = None if every is None or counters is None else (every, counters)
+        if anchors is not None:
+            slots += _anchors(demands[0])
         layout = Layout(
             tuple(p for p in range(len(first.forward.returned)) if p not in outputs),
             tuple(p for p in range(len(first.backward.arguments)) if p not in arguments),
@@ -59,8 +79,19 @@ class Change:
             tuple(dict.fromkeys(demands[0].hoisted.values())),
             tuple(demands[0].carried),
             slots,
+            anchors,
         )
         return cls(tuple(demands), layout, tuple(dropped))
+
+
+def _anchors(demand: Demand) -> tuple[Slot, ...]:
+    """A slot for each carried variable."""
+    inputs = demand.sides.combined.wires.forward.function.inputs
+    return tuple(
+        Slot(0, ref, dtype, place)
+        for ref, place in demand.finals.items()
+        if (dtype := inputs[place].dtype) is not None
+    )
 
 
 def write_change(change: Change, editor: GraphEditor, library: Library) -> tuple[str, ...]:
