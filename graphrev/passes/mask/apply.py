@@ -92,7 +92,7 @@ def _mask(editor: GraphEditor, kernel: KernelPlan, together: Sequence[KernelPlan
                 editor, writer, read.path, read.tensor, hoisted, done.views, "weights/masked_in"
             )
         else:
-            value = _multiply(writer, kernel, mask, read.tensor)
+            value = done.products[read.tensor] = _multiply(writer, kernel, mask, read.tensor)
         _rewire(editor, writer, value, read.rewires)
     return done
 

@@ -217,9 +217,8 @@ def uniform(writer: Writer, dims: tuple[int, ...], seed: TensorRef) -> TensorRef
 def finite(writer: Writer, x: TensorRef, dtype: DType) -> TensorRef:
     """``x`` with 0 where it is not finite."""
     fine = writer.add("IsFinite", "IsFinite", (x,), {"T": dtype})
-    return writer.add(
-        "Select", "finite", (fine, x, writer.unary("ZerosLike", x, dtype)), {"T": dtype}
-    )
+    inputs = (fine, x, writer.scalar(dtype, 0.0))
+    return writer.add("SelectV2", "finite", inputs, {"T": dtype})
 
 
 def lifted(writer: Writer, scores: list[TensorRef], dtype: DType) -> list[TensorRef]:

@@ -15,6 +15,7 @@ class Masked:
 
     Attributes:
         running: the figure that its criterion keeps, if it keeps one.
+        products: mask times kernel, by the read of the kernel.
         slope: its gradient, where something reads it.
         views: copies of views that were made for it, by name.
     """
@@ -23,6 +24,7 @@ class Masked:
     mask: AddedVariable
     threshold: AddedVariable
     running: AddedVariable | None = None
+    products: dict[TensorRef, TensorRef] = field(default_factory=dict[TensorRef, TensorRef])
     slope: TensorRef | None = None
     views: dict[str, TensorRef] = field(default_factory=dict[str, TensorRef])
 

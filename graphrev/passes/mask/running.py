@@ -46,10 +46,9 @@ def add_steps(editor: GraphEditor, masked: Masked) -> tuple[str, ...]:
     if running is None:
         return ()
     dtype = float_of(kernel.dtype)
-    weights = writer.cast(slope.weights, kernel.dtype, dtype)
-    if not kernel.criterion.counts_dropped:
-        mask = writer.cast(masked.mask.value, kernel.dtype, dtype)
-        weights = writer.binary("Mul", weights, mask, dtype)
+    counts_dropped = kernel.criterion.counts_dropped
+    weights = slope.weights if counts_dropped else masked.products[slope.weights]
+    weights = writer.cast(weights, kernel.dtype, dtype)
     product = finite(writer, writer.binary("Mul", weights, gradient, dtype), dtype)
     fresh = kernel.criterion.step(writer, running.value, product, dtype)
     resource = kernel.is_resource
