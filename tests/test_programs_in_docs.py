@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = {"layers": 5, "pruning": 2}
+PAGES = {"layers": 5, "pruning": 2, "shrink": 1}
 PROGRAMS = {
     page: re.findall(r"```python\n(.*?)```", (ROOT / f"docs/{page}.md").read_text(), re.DOTALL)
     for page in PAGES

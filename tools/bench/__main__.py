@@ -1,6 +1,6 @@
 """Prints the benchmark tables.
 
-Usage: python -m tools.bench [memory|cost|prune] [--layers 8,32,128] [--processes 5]
+Usage: python -m tools.bench [memory|cost|prune|shrink] [--layers 8,32,128] [--processes 5]
        [--sizes 1000,10000,100000,1000000] [--no-grappler] [--inter-op N] [--steps N]
        [--seeds 5] [--levels 0.5,0.9] [--split test|valid] [--arm NAME=OPTIONS]… [--json FILE]
 
@@ -16,14 +16,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tools.bench import cost, memory, prune
+from tools.bench import cost, memory, prune, shrink
 
 
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="tools.bench", description=__doc__)
     parser.add_argument(
-        "what", nargs="?", choices=["memory", "cost", "prune", "all"], default="all"
+        "what", nargs="?", choices=["memory", "cost", "prune", "shrink", "all"], default="all"
     )
     parser.add_argument("--layers", default="8,32,128")
     parser.add_argument("--processes", type=int, default=5)
@@ -38,6 +38,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     found: dict[str, Any] = {}
+    if args.what == "shrink":
+        found["shrink"] = shrink.measure()
     if args.what in ("memory", "all"):
         options = {
             "grappler": not args.no_grappler,

@@ -191,8 +191,8 @@ DEAD = np.array([[1], [0], [1], [1], [0], [1]], np.float32)
 EVERY: list[Build] = [
     plain, with_bias, with_added_bias, with_norm, without_any_bias, unfused_norm, pooled,
     depthwise, depthwise_twice, dead_depthwise, joined, parted, parted_by_size, residual,
-    flattened, flattened_by_shape, unflattened, averaged, squeezed, padded, padded_constants, transposed,
-    resized, gated, dilated, upsampled, one_axis, three_axes, over_time, flipped,
+    flattened, flattened_by_shape, unflattened, averaged, squeezed, padded, padded_constants,
+    transposed, resized, gated, dilated, upsampled, one_axis, three_axes, over_time, flipped,
 ]  # fmt: skip
 
 
