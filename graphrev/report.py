@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
+from graphrev.analysis.crossings import Crossing, new_crossings
 from graphrev.analysis.frames_summary import Place, places
 from graphrev.analysis.liveness import MemoryProfile, predict_memory, training_targets
 from graphrev.edits import Edit
@@ -79,6 +80,11 @@ class Report:
         return places(self.run.before)
 
     @cached_property
+    def new_crossings(self) -> tuple[Crossing, ...]:
+        """The tensors that cross from one device to another and did not before."""
+        return new_crossings(self.run.before, self.run.after, self.feeds)
+
+    @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What TensorFlow itself would mind about the input."""
         return tuple(p.message for p in problems(self.run.before) if not p.is_error)
@@ -95,6 +101,7 @@ class Report:
             },
             "passes": [_step_json(step) for step in self.steps],
             "control_flow": [place.to_json() for place in self.places],
+            "new_crossings": [asdict(item) for item in self.new_crossings],
             "warnings": list(self.warnings),
             "validation": self.validation.to_json() if self.validation else None,
             "verification": self.verification.to_json() if self.verification else None,
@@ -111,6 +118,9 @@ class Report:
             lines.append(f"… and {len(self.places) - _PLACES_SHOWN} more loops and branches")
         for step in self.steps:
             lines.extend(_step_lines(step))
+        lines.extend(f"newly crosses devices: {item}" for item in self.new_crossings[:_SHOWN])
+        if len(self.new_crossings) > _SHOWN:
+            lines.append(f"… and {len(self.new_crossings) - _SHOWN} more that cross devices")
         if memory:
             lines.extend(self._memory_lines())
         if self.validation is not None:

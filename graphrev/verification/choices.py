@@ -132,7 +132,7 @@ def _losses(before: Graph, after: Graph) -> tuple[TensorRef, ...]:
     backward = descendant_labels(index, [seeds], control=False)
     ends: list[TensorRef] = []
     for number, (name, node) in enumerate(before.nodes.items()):
-        if backward[number] or name not in after or not _is_forward_value(node):
+        if backward[number] or name not in after or not _is_forward_value(before, node):
             continue
         readers = [before[reader] for reader in before.readers.get(name, ())]
         if all(reader.op == "ScalarSummary" for reader in readers):
@@ -140,7 +140,10 @@ def _losses(before: Graph, after: Graph) -> tuple[TensorRef, ...]:
     return tuple(ends)
 
 
-def _is_forward_value(node: Node) -> bool:
+def _is_forward_value(graph: Graph, node: Node) -> bool:
+    """Whether a node computes a number; an Identity does if what it names does (a named loss)."""
+    while node.op == "Identity" and node.inputs:
+        node = graph[node.inputs[0].node]
     dtype = ops.output_dtype(node, 0)
     if dtype is None or not dtype.is_floating or dtype.is_ref or not node.inputs:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -82,9 +83,7 @@ class _Naming:
     """Gives free names; what lay under one name in a scope stays together under one name."""
 
     def __init__(self, taken: Iterable[str]) -> None:
-        self._taken = set[Path]()
-        for name in taken:
-            self._claim(tuple(name.split("/")))
+        self._taken = sorted(taken)
         self._moved: dict[Path, Path] = {}
         self._numbers: dict[Path, int] = {}
 
@@ -100,17 +99,21 @@ class _Naming:
 
     def _free(self, wanted: Path) -> Path:
         free = wanted
-        while free in self._taken:
+        while self._is_taken("/".join(free)):
             number = self._numbers.get(wanted, 0) + 1
             self._numbers[wanted] = number
             free = (*wanted[:-1], f"{wanted[-1]}_{number}")
-        self._claim(free)
+        insort(self._taken, "/".join(free))
         return free
 
-    def _claim(self, path: Path) -> None:
-        while path and path not in self._taken:
-            self._taken.add(path)
-            path = path[:-1]
+    def _is_taken(self, name: str) -> bool:
+        """Whether a node or a scope has the name; one sorted list knows both."""
+        return self._begins(name) == name or self._begins(f"{name}/").startswith(f"{name}/")
+
+    def _begins(self, name: str) -> str:
+        """The first taken name that is not smaller."""
+        at = bisect_left(self._taken, name)
+        return self._taken[at] if at < len(self._taken) else ""
 
 
 def _nodes(tensors: Iterable[str]) -> frozenset[str]:

@@ -20,6 +20,9 @@ from graphrev.ir.deferred import DEFERRED_OP, GRADIENT_ATTR
 _MADE_BY = b"CustomGradient-"
 _SUFFIX = "_grad"
 
+_DEEPEST = 32
+"""Scopes that one name may lie in; deeper ones, which only a hostile graph has, are left alone."""
+
 Path = tuple[str, ...]
 
 
@@ -30,14 +33,16 @@ class LeftScopes:
         self._ops = frozenset(
             tuple(name.split("/"))
             for name, node in graph.nodes.items()
-            if node.op == DEFERRED_OP and _is_custom(node.attrs.get(GRADIENT_ATTR))
+            if node.op == DEFERRED_OP
+            and name.count("/") <= _DEEPEST
+            and _is_custom(node.attrs.get(GRADIENT_ATTR))
         )
         self._last = frozenset(f"{path[-1]}{_SUFFIX}" for path in self._ops)
         self._depth = max(map(len, self._ops), default=0)
 
     def places(self, path: Path) -> tuple[int, ...]:
         """Where in ``path``, a node's name, the scopes are; the node's own name is none."""
-        return tuple(self._found(path)) if self._last else ()
+        return tuple(self._found(path)) if self._last and len(path) <= 2 * _DEEPEST else ()
 
     def _found(self, path: Path) -> Iterator[int]:
         for place, part in enumerate(path[:-1]):

@@ -86,8 +86,10 @@ class Gradients:
                 if tensor is None:
                     return f"The gradient '{name}' is reduced in a way that is not understood."
                 found[tensor] = replace(candidate.masks[group], tensor=tensor)
-        for tensor in self._exits(kernel):
-            found[tensor] = GradientMask(tensor)
+        outside = self._at_exits(kernel)
+        if outside is None:
+            return "It enters a loop in several forms, and one gradient leaves it."
+        found |= outside
         if not found and self._updates[kernel.name] and self._is_trained(kernel):
             return "The variable is updated, but no gradient was found that leads there."
         return tuple(found.values()) if group == kernel.name else ()
@@ -165,15 +167,31 @@ class Gradients:
             return TensorRef(after[0])
         return None
 
+    def _at_exits(self, kernel: Kernel) -> dict[TensorRef, GradientMask] | None:
+        """What leaves a loop, in the form in which the kernel entered it; ``None`` for several."""
+        entries = self._entries(kernel)
+        if len(entries) > 1:
+            return None
+        return {t: replace(entry, tensor=t) for entry in entries for t in self._exits(kernel)}
+
+    def _entries(self, kernel: Kernel) -> tuple[GradientMask, ...]:
+        """In which forms the kernel enters loops: as it is, or joined or turned before."""
+        found: dict[tuple[TensorRef, ...], GradientMask] = {}
+        for _, tensor, read in kernel.uses():
+            chain = read.chain(tensor)
+            inside = next(
+                (i for i, view in enumerate(chain) if self._graph[view.node].op == "Enter"), None
+            )
+            if any(self._graph[name].op == "Enter" for name in read.path):
+                found[()] = GradientMask(tensor)
+            elif inside is not None:
+                views = chain[:inside]
+                whole = GradientMask(tensor, views, read.path, read.tensor)
+                found[views] = whole if views else GradientMask(tensor)
+        return tuple(found.values())
+
     def _exits(self, kernel: Kernel) -> Iterator[TensorRef]:
         """Where gradients summed up in a loop's backward pass leave it."""
-        entered = any(
-            any(self._graph[n].op == "Enter" for n in read.path)
-            or any(self._graph[view.node].op == "Enter" for view in read.chain(tensor))
-            for _, tensor, read in kernel.uses()
-        )
-        if not entered:
-            return
         for name in sorted(self._sinks[self._groups[kernel.name]]):
             node = self._graph[name]
             if node.op == "Exit":

@@ -1,0 +1,1 @@
+"""Random training programs, rewritten and compared; see ``python -m tools.programs --help``."""
