@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphrev.analysis.channels.tracking import Atoms, Regrouping
+from graphrev.analysis.channels.tracking import MOST_CHANNELS, Atoms, Regrouping
 from graphrev.analysis.dims import Dim, product
 
 
@@ -24,7 +24,7 @@ def _joined(old: Sequence[Dim], new: Sequence[Dim], axis: int) -> Regrouping | N
     for first in range(axis, -1, -1):
         for last in range(axis, len(old)):
             sizes = [dim for dim in old[first : last + 1] if isinstance(dim, int)]
-            if len(sizes) != last + 1 - first:
+            if len(sizes) != last + 1 - first or math.prod(sizes) > MOST_CHANNELS:
                 break
             place = _place(old, new, first, last + 1, math.prod(sizes))
             if place is not None:

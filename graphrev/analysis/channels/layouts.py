@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from graphrev.analysis.channels.grouping import regrouped
-from graphrev.analysis.channels.tracking import Atoms, Target, Tracker
+from graphrev.analysis.channels.tracking import MOST_CHANNELS, Atoms, Target, Tracker
 from graphrev.analysis.dims import axes as from_front
 from graphrev.io.tensors import integers
 from graphrev.ir import Node, TensorRef, TensorValue
@@ -161,6 +161,9 @@ def _joined(tracker: Tracker, node: Node, parts: list[TensorRef], axis: int) -> 
     found: list[Atoms] = []
     for ref, size in zip(parts, sizes):
         atoms = tracker.axes(ref).get(axis)
+        if atoms is None and isinstance(size, int) and size > MOST_CHANNELS:
+            _unknown(tracker, node)
+            return None
         if atoms is None and isinstance(size, int):
             atoms = tracker.fresh(size)
             tracker.block(atoms, "fed", ref.node, f"'{ref.node}' has channels no kernel makes")
@@ -259,7 +262,9 @@ def _like(tracker: Tracker, node: Node) -> None:
     source, dims = tracker.graph[target.node], tracker.dims(ref)
     if source.op == "Shape":
         tracker.put(ref, tracker.axes(source.inputs[0]))
-    elif dims and isinstance(dims[-1], int) and is_spelled_out(tracker, target, len(dims) - 1):
+    elif dims and isinstance(dims[-1], int) and 0 < dims[-1] <= MOST_CHANNELS:
+        if not is_spelled_out(tracker, target, len(dims) - 1):
+            return
         tracker.put(ref, {len(dims) - 1: tracker.fresh(dims[-1])})
         tracker.found.targets.append(Target(node.name, 0, len(dims) - 1))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphrev.analysis.channels.elementwise import channel_axis
 from graphrev.analysis.channels.layouts import is_spelled_out
-from graphrev.analysis.channels.tracking import Depthwise, Product, Target, Tracker
+from graphrev.analysis.channels.tracking import MOST_CHANNELS, Depthwise, Product, Target, Tracker
 from graphrev.ir import Node, TensorRef
 
 
@@ -118,7 +118,7 @@ def _depthwise(tracker: Tracker, node: Node) -> None:
     mine, theirs = channels.pop(at, None), weights.pop(2, None)
     for atoms in (*channels.values(), *weights.values()):
         tracker.block(atoms, "mixed", node.name, f"'{node.name}' slides over them")
-    if theirs is None or mine is None:
+    if theirs is None or mine is None or times * len(theirs) > MOST_CHANNELS:
         if theirs is not None:
             reason = f"'{node.name}' reads '{data.node}', whose channels no kernel makes"
             tracker.block(theirs, "fed", data.node, reason)

@@ -20,6 +20,8 @@ from graphrev.analysis.shapes import Shapes
 from graphrev.ir import Graph, Node, TensorRef
 
 Atoms: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+MOST_CHANNELS = 1 << 18
+"""A longer axis is not followed: a few damaged bytes may claim any size."""
 BlockKind = Literal["fed", "fetched", "opaque", "mixed", "opted_out"]
 _NO_AXES: Mapping[int, Atoms] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from graphrev.analysis.channels.tracking import Initial, Tracker
+from graphrev.analysis.channels.tracking import MOST_CHANNELS, Initial, Tracker
 from graphrev.analysis.ops import is_variable
 from graphrev.io import constants
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef, TensorValue
@@ -32,8 +32,10 @@ def _give(tracker: Tracker, node: Node, dtype: DType, shape: Shape) -> None:
     if not dtype.is_floating or not dims or None in dims:
         return
     sizes = [dim or 0 for dim in dims]
+    if any(size > MOST_CHANNELS for size in sizes) or 0 in sizes:
+        return
     axes = {axis: tracker.fresh(dim) for axis, dim in enumerate(sizes) if dim > 1}
-    if axes and 0 not in sizes:
+    if axes:
         tracker.put(ref, axes)
         tracker.found.parameters[node.name] = None
 

@@ -9,14 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphrev.analysis.channels import Channels, find_channels, origin
-from graphrev.analysis.ops import is_constant, is_variable
+from graphrev.analysis.ops import is_variable
 from graphrev.analysis.saved_names import saved_names
 from graphrev.analysis.shapes import infer_shapes
 from graphrev.editor import GraphEditor
 from graphrev.errors import UsageError, printable
 from graphrev.io.checkpoints import read_checkpoint
-from graphrev.io.tensors import to_numpy
-from graphrev.ir import Graph, TensorRef, TensorValue
+from graphrev.ir import Graph, TensorRef
 from graphrev.passes.shrink.apply import apply_plan
 from graphrev.passes.shrink.arithmetic import Array
 from graphrev.passes.shrink.costs import cost_after, cost_before
@@ -24,6 +23,7 @@ from graphrev.passes.shrink.folding import Addition, Bias, find_folds
 from graphrev.passes.shrink.near_misses import find_near_misses, removed_channels
 from graphrev.passes.shrink.plan import Resplit, ShrinkPlan, Smaller
 from graphrev.passes.shrink.removal import Removal, find_removal
+from graphrev.passes.shrink.stored import StoredWeights
 from graphrev.passes.shrink.values import find_constants
 from graphrev.pipeline import Pass
 
@@ -74,7 +74,7 @@ class Shrink(Pass[ShrinkPlan]):
         self._check_names(graph)
         channels = find_channels(graph, infer_shapes(graph), self.fed, self.fetched)
         saved = self._saved(graph, channels)
-        weights = _Weights(graph, saved)
+        weights = StoredWeights(graph, saved)
         constants = find_constants(channels, weights)
         removal = find_removal(channels, constants, self.multiple)
         rejections = tuple(find_near_misses(removal))
@@ -144,25 +144,9 @@ def _check_variable(
         )
 
 
-class _Weights:
-    """The values of constants and variables, each opened once."""
-
-    def __init__(self, graph: Graph, saved: Mapping[str, Array] | None) -> None:
-        self._graph = graph
-        self._saved = saved or {}
-        self._names = saved_names(graph) if saved is not None else {}
-
-    def __call__(self, name: str) -> Array | None:
-        node = self._graph[name]
-        if is_variable(node.op):
-            return self._saved.get(self._names.get(name, name))
-        value = node.attrs.get("value")
-        if not is_constant(node.op) or not isinstance(value, TensorValue):
-            return None
-        return to_numpy(value) if value.dtype.is_floating else None
-
-
-def _smaller(removal: Removal, weights: _Weights, additions: list[Addition]) -> tuple[Smaller, ...]:
+def _smaller(
+    removal: Removal, weights: StoredWeights, additions: list[Addition]
+) -> tuple[Smaller, ...]:
     by_name: dict[str, list[Addition]] = {}
     for addition in additions:
         by_name.setdefault(addition.parameter, []).append(addition)

@@ -157,6 +157,18 @@ def test_nan_and_infinite_weights_do_not_count_as_zero() -> None:
     assert not result.changed
 
 
+def test_damaged_and_boundless_constants_are_left_alone() -> None:
+    before = built(residual_of_the_living)
+    for dims, content in (([3, 3, 3, 6], b"1"), ([1 << 20, 1 << 20], b""), ([1 << 40], b"")):
+        graph = type(before).FromString(before.SerializeToString())
+        tensor = next(node for node in graph.node if node.name == "a/w").attr["value"].tensor
+        tensor.tensor_content = content
+        del tensor.tensor_shape.dim[:]
+        for size in dims:
+            tensor.tensor_shape.dim.add(size=size)
+        assert gr.analyze(graph, "shrink").steps[0].plan.to_json()["channels_removed"] == 0
+
+
 def test_nonsense_is_refused() -> None:
     with pytest.raises(UsageError, match="multiple"):
         gr.rewrite(built(fetched), "shrink{multiple=0}")
