@@ -7,8 +7,8 @@ The net is built once (by the oracle, TensorFlow 1.15, where its Python is given
 and each arm is run in processes of its own. Peaks come from the allocation records of a
 FULL_TRACE; times are processor time, the least of three steps; the gradient error is relative L2
 over all gradients, against the plain graph. The loop is one of TensorFlow 1 (Enter, Exit), or with
---v2 a functional one (While), whose values are saved in TensorLists. This file runs under Python 3.7
-too.
+--v2 a functional one (While), whose values are saved in TensorLists. This file runs under Python
+3.7 too.
 """
 
 from __future__ import annotations
