@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from graphrev.analysis.channels.elementwise import channel_axis
-from graphrev.analysis.channels.layouts import is_spelled_out
+from graphrev.analysis.channels.known import is_spelled_out
 from graphrev.analysis.channels.tracking import MOST_CHANNELS, Depthwise, Product, Target, Tracker
 from graphrev.ir import Node, TensorRef
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterable
 
 from graphrev.analysis import ops
 from graphrev.analysis.channels.elementwise import ELEMENTWISE_RULES
+from graphrev.analysis.channels.joins import JOIN_RULES
 from graphrev.analysis.channels.layouts import LAYOUT_RULES
 from graphrev.analysis.channels.products import PRODUCT_RULES
 from graphrev.analysis.channels.tracking import Channels, Tracker
@@ -17,7 +18,13 @@ from graphrev.ir import Graph, Node, TensorRef
 from graphrev.ir.marks import is_opted_out
 
 Rule = Callable[[Tracker, Node], None]
-_RULES: dict[str, Rule] = {**ELEMENTWISE_RULES, **LAYOUT_RULES, **PRODUCT_RULES, **WEIGHT_RULES}
+_RULES: dict[str, Rule] = {
+    **ELEMENTWISE_RULES,
+    **LAYOUT_RULES,
+    **JOIN_RULES,
+    **PRODUCT_RULES,
+    **WEIGHT_RULES,
+}
 _SINKS = frozenset({"SaveV2", "SaveSlices", "Assign", "AssignVariableOp"})
 
 
