@@ -113,8 +113,14 @@ def _concat(known: Inputs, node: Node) -> tuple[Dims, ...]:
     return ((*shapes[0][:at], joined, *shapes[0][at + 1 :]),)
 
 
+MOST_PIECES = 1024
+"""Outputs of one node whose shapes are kept; a few bytes can ask for a million of them."""
+
+
 def _split(known: Inputs, node: Node) -> tuple[Dims, ...]:
     count = integer(node, "num_split")
+    if count > MOST_PIECES:
+        return ()
     sizes: list[Dim] | None = None
     split, places = (0, 2) if node.op == "SplitV" else (1, 0)
     if node.op == "SplitV":
@@ -147,6 +153,8 @@ def _pack(known: Inputs, node: Node) -> tuple[Dims, ...]:
 
 def _unpack(known: Inputs, node: Node) -> tuple[Dims, ...]:
     dims, count = known.dims(node), integer(node, "num")
+    if count > MOST_PIECES:
+        return ()
     if not dims:
         return (None,) * count
     at = integer(node, "axis") % len(dims)

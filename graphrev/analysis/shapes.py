@@ -16,7 +16,7 @@ from graphrev.analysis import dims as sizes
 from graphrev.analysis.dims import Dim, Dims
 from graphrev.analysis.ops import output_count, output_dtype
 from graphrev.analysis.order import topological
-from graphrev.analysis.shape_rules import LOOP_OPS, Inputs, output_shapes
+from graphrev.analysis.shape_rules import LOOP_OPS, MOST_PIECES, Inputs, output_shapes
 from graphrev.analysis.shape_values import Value, output_value
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
 
@@ -137,7 +137,8 @@ def _stored(node: Node, shapes: tuple[Dims, ...] | None) -> tuple[Dims, ...]:
     """Fills gaps from ``_output_shapes``, which older graphs and SavedModels carry."""
     stored = node.attrs.get("_output_shapes")
     if not isinstance(stored, tuple):
-        return shapes if shapes is not None else (None,) * (output_count(node) or 0)
+        count = min(output_count(node) or 0, MOST_PIECES)
+        return shapes if shapes is not None else (None,) * count
     kept = [s.dims if isinstance(s, Shape) else None for s in stored]
     count = len(shapes) if shapes is not None else len(kept)
     known = shapes if shapes is not None else (None,) * count

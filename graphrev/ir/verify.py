@@ -183,10 +183,9 @@ def _function_problems(function: Function) -> Iterator[Problem]:
                     "which does not exist."
                 )
                 yield Problem(message, (node.name, source))
-    for argument in function.outputs:
-        if argument.name not in function.returns:
-            message = f"Output '{printable(argument.name)}' of {where} is returned by no node."
-            yield Problem(message, (function.name,))
+    for name in sorted({argument.name for argument in function.outputs} - set(function.returns)):
+        message = f"Output '{printable(name)}' of {where} is returned by no node."
+        yield Problem(message, (function.name,))
     for output, ref in function.returns.items():
         if ref.node not in known:
             message = (

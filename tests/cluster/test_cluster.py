@@ -104,8 +104,7 @@ def test_asynchronous_training_goes_down(cluster: Cluster) -> None:
     assert cluster.results("asynchronous", 1)["losses"]
 
 
-def test_a_killed_worker_goes_on_from_the_checkpoint(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.results("asynchronous", 1)
+def test_a_killed_worker_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
     training = {
         "name": "killed",
         "how": "live",

@@ -148,8 +148,8 @@ def told(work: Callable[[], str | None]) -> str | None:
     os.close(answer[1])
     with os.fdopen(answer[0], "rb") as reader:
         said = reader.read().decode()
-    os.waitpid(child, 0)
-    return said or None
+    _, status = os.waitpid(child, 0)
+    return said or (f"the child ended with status {status}" if status else None)
 
 
 def main() -> int:
