@@ -203,7 +203,10 @@ def test_anchors_bound_the_drift_of_a_loop_whose_values_grow() -> None:
         assert ("no anchors" in function.describe()) == (not options)
         (after,) = values(done.after, names, (150,))
         errors.append(
-            max(float(np.linalg.norm(a - b) / np.linalg.norm(a)) for a, b in zip(plain, after))
+            max(
+                float(np.linalg.norm(a - b) / (np.linalg.norm(a) + 1e-9))
+                for a, b in zip(plain, after)
+            )
         )
         assert_same(before, done.after, names, (5, 0, 1))
     assert errors[1] < 1e-3 and errors[2] < 1e-3
