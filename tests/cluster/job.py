@@ -159,6 +159,11 @@ def placed(plan: dict[str, Any], training: dict[str, Any]) -> Iterator[None]:
         yield
 
 
+def _alone_with_servers(task: int) -> Any:
+    """A session that does not wait for other workers, which may have ended."""
+    return tf.ConfigProto(device_filters=["/job:ps", f"/job:worker/task:{task}"])
+
+
 def run(plan: dict[str, Any], training: dict[str, Any], server: Any) -> dict[str, Any]:
     """One training; returns what it saw."""
     folder, chief = Path(plan["folder"]), plan["task"] == 0
@@ -169,6 +174,7 @@ def run(plan: dict[str, Any], training: dict[str, Any], server: Any) -> dict[str
         seen: dict[str, Any] = {"losses": {}, "crossings": made.get("crossings", [])}
         with tf.train.MonitoredTrainingSession(
             master=server.target,
+            config=_alone_with_servers(plan["task"]),
             is_chief=chief,
             hooks=hooks,
             checkpoint_dir=str(folder / f"{training['name']}-checkpoints"),
