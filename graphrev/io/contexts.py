@@ -18,16 +18,18 @@ class Changes:
 
     Attributes:
         copies: ``(original, copy)`` for each node that was copied, in order.
+        joined: ``(node, tensors)`` for each other node that was added, with what it reads.
         renamed: new names by old name.
         removed: nodes that are gone.
     """
 
     copies: tuple[tuple[str, str], ...] = ()
+    joined: tuple[tuple[str, tuple[str, ...]], ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
     removed: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.copies or self.renamed or self.removed)
+        return bool(self.copies or self.joined or self.renamed or self.removed)
 
     def tensor(self, name: str) -> str:
         """``"node:0"`` (or ``"node"``) with its node renamed."""
@@ -58,7 +60,7 @@ _DEEPEST = 100
 
 
 def updated_context(raw: bytes, layout: ContextLayout, changes: Changes, depth: int = 0) -> bytes:
-    """A context that also lists the copies of its values, with its names brought up to date.
+    """A context that also lists what was added in it, with its names brought up to date.
 
     Args:
         raw: a serialized CondContextDef or WhileContextDef.
@@ -105,9 +107,11 @@ def _values(raw: bytes, changes: Changes) -> bytes:
     entries = [_entry(value) for number, _, value in fields if number == 2]
     gone = {e[1] for e in entries if not all(changes.keeps(name) for name in e.values())}
     listed = [wire.text(value) for number, _, value in fields if number == 1]
+    listed = _with_copies(listed, changes)
+    listed += _joining(listed, {entry[1] for entry in entries}, changes)
     parts = [
         wire.bytes_field(1, changes.tensor(name).encode("utf-8"))
-        for name in _with_copies(listed, changes)
+        for name in listed
         if changes.keeps(name) and name not in gone
     ]
     for entry in entries:
@@ -136,3 +140,14 @@ def _with_copies(listed: list[str], changes: Changes) -> list[str]:
             outputs[copy] = indices
             more.extend(f"{copy}:{index}" if index else copy for index in indices)
     return listed + more
+
+
+def _joining(listed: list[str], external: set[str], changes: Changes) -> list[str]:
+    """The first values of the nodes that read a value of the context; outer values do not count."""
+    inner = {changes.tensor(value) for value in listed if value not in external}
+    found: list[str] = []
+    for node, tensors in changes.joined:
+        if not inner.isdisjoint(tensors):
+            inner.add(f"{node}:0")
+            found.append(f"{node}:0")
+    return found

@@ -33,6 +33,7 @@ from graphrev.errors import LiveGraphError, printable
 from graphrev.io.attr_values import encode_attr
 from graphrev.io.graph_defs import decode_graph
 from graphrev.io.listings import variable_def
+from graphrev.io.live_contexts import enter_contexts
 from graphrev.io.node_defs import encode_node, spell_tensor
 from graphrev.io.protos import tensorflow_core
 from graphrev.io.references import VARIABLES
@@ -167,6 +168,7 @@ def _import(tf_graph: Any, added: dict[str, Node]) -> None:
         _inputs_from_loops(),
     ):
         tf.import_graph_def(definition, input_map=outside, name="")
+    enter_contexts(tf_graph, added)
     for name, node in added.items():
         waits = [source for source in node.control_inputs if source not in added]
         _add_controls(tf_graph, name, waits)

@@ -96,7 +96,9 @@ class Envelope:
         added = [edit for edit in edits if isinstance(edit, AddNode)]
         envelope = self._with_ops(dict.fromkeys(edit.node.op for edit in added))
         copies = tuple((edit.origin, edit.node.name) for edit in added if edit.origin is not None)
-        changes = Changes(copies, final_names(edits), _removed(edits))
+        others = (edit.node for edit in added if edit.origin is None)
+        joined = tuple((n.name, tuple(f"{r.node}:{r.index}" for r in n.inputs)) for n in others)
+        changes = Changes(copies, joined, final_names(edits), _removed(edits))
         if changes:
             envelope = replace(envelope, fields=updated_fields(envelope.fields, changes))
         fields = listed(envelope.fields, graph, edits)

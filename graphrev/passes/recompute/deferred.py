@@ -12,18 +12,19 @@ that arrive there flow back the plain way, through what the forward pass kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from graphrev.analysis import ops
-from graphrev.analysis.order import descendant_labels
+from graphrev.analysis.frames import is_outside_loops
+from graphrev.analysis.functions_bodies import RESULTS_OP
 from graphrev.ir import DType, Node, TensorRef
 from graphrev.ir.deferred import REGION_ATTR, is_deferred
 from graphrev.passes.recompute.plan import Deferral, RegionPlan, Typed
 from graphrev.passes.recompute.planner import Planner
-from graphrev.passes.recompute.readers import BATCH
 from graphrev.passes.recompute.regions import Region, scope_of
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.differentiated import reached_by_gradients
 from graphrev.recomputation.facts import METADATA_OPS, Facts
 
 
@@ -36,44 +37,30 @@ def by_differentiation(
     makes. Gradients of linear layers consist of ordinary ops alone: without an optimizer they are
     not recognised, and the region gets a gradient that nobody asks for.
     """
-    hits = _reached_by_gradients(facts, regions)
+    hits = reached_by_gradients(facts, [region.nodes for region in regions])
     now = [region for region, hit in zip(regions, hits) if hit]
     return now, [region for region, hit in zip(regions, hits) if not hit]
 
 
-def _reached_by_gradients(facts: Facts, regions: Sequence[Region]) -> list[bool]:
-    ids, graph = facts.index.ids, facts.graph
-    made = [
-        ids[name]
-        for name, node in graph.nodes.items()
-        if name in facts.gradient_side or ops.is_optimizer_apply(node.op)
-    ]
-    if not made:
-        return [False] * len(regions)
-    hits: list[bool] = []
-    for start in range(0, len(regions), BATCH):
-        seeds = [[ids[name] for name in r.nodes] for r in regions[start : start + BATCH]]
-        labels = descendant_labels(facts.index, seeds, control=False)
-        union = 0
-        for number in made:
-            union |= labels[number]
-        hits.extend(bool(union >> bit & 1) for bit in range(len(seeds)))
-    return hits
-
-
 @dataclass(frozen=True, eq=False)
 class Deferrer:
-    """Plans the gradients of such regions, one by one."""
+    """Plans the gradients of such regions, one by one.
+
+    Attributes:
+        looped: the regions that lie in bodies of loops nobody has differentiated; of another region
+            in a loop nothing is known.
+    """
 
     facts: Facts
     planner: Planner
+    looped: Collection[Region]
 
     def plan(self, region: Region) -> RegionPlan | Rejection:
         """How ``region`` gets its gradient, or the reason against it."""
         if self._is_done(region):
             reason = f"Region '{region.name}' recomputes itself already when it is differentiated."
             return Rejection(Code.ALREADY_REWRITTEN, reason, region.nodes[:4])
-        framed = self.planner.framed(region)
+        framed = self._framed(region)
         if framed is not None:
             return framed
         last = tuple(self._last_ops(region))
@@ -101,6 +88,12 @@ class Deferrer:
             freed_bytes=None,
             deferral=deferral,
         )
+
+    def _framed(self, region: Region) -> Rejection | None:
+        here = self.planner.contexts.get(region.nodes[-1], ())
+        if is_outside_loops(here) or region in self.looped:
+            return self.planner.across_frames(region)
+        return self.planner.framed(region)
 
     def _is_done(self, region: Region) -> bool:
         """Whether the region, or a part of its scope before it, carries the gradient already."""
@@ -176,6 +169,8 @@ class Deferrer:
 
 
 def _may_want_gradients(node: Node) -> bool:
+    if node.op == RESULTS_OP:
+        return True
     return node.op not in METADATA_OPS and not ops.is_stateful(node.op)
 
 

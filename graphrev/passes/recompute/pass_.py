@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -28,6 +28,7 @@ from graphrev.passes.recompute.readers import backward_readers
 from graphrev.passes.recompute.regions import Region, marked_regions
 from graphrev.passes.recompute.triggers import with_triggers
 from graphrev.pipeline import Code, Pass, Rejection
+from graphrev.recomputation.differentiated import is_forward_only
 from graphrev.recomputation.facts import Facts
 
 
@@ -71,7 +72,8 @@ class Recompute(Pass[RecomputePlan]):
             return self._analyze_level(graph)
         if self.functions == "keep":
             return without_functions(graph, self._analyze_level)
-        inner = replace(self, frames=None, forward="reject", fed=(), fetched=(), functions="keep")
+        forward = self.forward if is_forward_only(graph) else "reject"
+        inner = replace(self, frames=None, forward=forward, fed=(), fetched=(), functions="keep")
         outer = self
         if self.frames is not None and names_functional_loops_alone(graph, self.frames):
             outer = replace(self, frames=None)
@@ -84,7 +86,7 @@ class Recompute(Pass[RecomputePlan]):
         marked = [region for region in marked_regions(facts, replayed) if region.nodes]
         if not marked and self.frames is None:
             return RecomputePlan(())
-        chosen = select(facts, marked, self.frames)
+        chosen = select(facts, marked, self.frames, defer=self.forward == "defer")
         regions = list(chosen.others)
         fetched = _tensors(self.fetched)
         planner = self._planner(facts, replayed)
@@ -96,7 +98,7 @@ class Recompute(Pass[RecomputePlan]):
         planned, unheld = with_triggers(facts, plans, passes)
         planned, cyclic = without_cycles(facts, planned)
         planned = _whole(plans, planned)
-        deferred, left = _deferred(planner, later)
+        deferred, left = _deferred(planner, later, chosen.later)
         notes = _fetched(regions, fetched)
         loops = plan_loops(facts, planner.shapes, planner.contexts, chosen.tasks)
         outside = (*notes, *refused, *unheld, *cyclic, *left)
@@ -151,11 +153,11 @@ def _whole(plans: Iterable[RegionPlan], kept: Iterable[RegionPlan]) -> list[Regi
 
 
 def _deferred(
-    planner: Planner, regions: Iterable[Region]
+    planner: Planner, regions: Iterable[Region], looped: Sequence[Region]
 ) -> tuple[list[RegionPlan], list[Rejection]]:
-    """Plans for regions that nothing differentiates yet, and the refusals."""
-    deferrer = Deferrer(planner.facts, planner)
-    outcomes = [deferrer.plan(region) for region in regions]
+    """Plans for regions that nothing differentiates yet, in loops too, and the refusals."""
+    deferrer = Deferrer(planner.facts, planner, looped)
+    outcomes = [deferrer.plan(region) for region in (*regions, *looped)]
     planned = [outcome for outcome in outcomes if isinstance(outcome, RegionPlan)]
     kept, cyclic = without_joint_cycles(planner.facts, planned)
     return kept, [*(o for o in outcomes if isinstance(o, Rejection)), *cyclic]

@@ -123,6 +123,17 @@ class Planner:
                 return Rejection(Code.CROSSES_FRAME, reason, (name,))
         return None
 
+    def across_frames(self, region: Region) -> Rejection | None:
+        """The objection to a region that does not lie in one loop body or branch as a whole."""
+        places = {name: self.contexts.get(name, ()) for name in region.nodes}
+        here = places[region.nodes[-1]]
+        for name, place in places.items():
+            if place != here:
+                inside = " > ".join(place) or "no control flow"
+                reason = f"'{name}' lies in {inside}, and other nodes of '{region.name}' do not."
+                return Rejection(Code.CROSSES_FRAME, reason, (name, region.nodes[-1]))
+        return None
+
     def closure(self, region: Region, roots: set[str]) -> tuple[str, ...]:
         """The region's nodes that ``roots`` are computed from, in topological order."""
         needed: set[str] = set()

@@ -9,7 +9,8 @@ the marks say.
 What is computed again must depend on an *activation* that enters the region: the gates hang there.
 Variables, constants, random draws, shapes, and what follows from those alone, are captured: they
 keep the value of the forward pass (an optimizer may have moved a variable by then, and a random op
-would draw other numbers). Where nothing but constants and the like enters a region, as in a
+would draw other numbers); so is what ``Switch``, ``Merge``, ``Enter`` and ``Exit`` hand on, which
+are never copied. Where nothing but constants and the like enters a region, as in a
 program whose input is a constant, everything that is no variable counts as an activation.
 """
 
@@ -109,12 +110,13 @@ def _by_level(facts: Facts, names: list[str]) -> Mapping[int, list[str]]:
 def _region(
     facts: Facts, name: str, members: list[str], active: frozenset[str], replayed: frozenset[str]
 ) -> Region:
-    outside = _entering(facts, members)
+    computed = [m for m in members if not ops.is_control_flow_v1(facts.graph[m].op)]
+    outside = _entering(facts, computed)
     entering = frozenset(ref for ref in outside if _value(facts, ref) and ref.node in active)
     if not entering:
         entering = frozenset(ref for ref in outside if not _is_parameter(facts, ref))
     inside: dict[str, None] = {}
-    for member in members:
+    for member in computed:
         node = facts.graph[member]
         reads = any(ref in entering or ref.node in inside for ref in node.inputs)
         if member in replayed or (reads and not _is_captured(node)):

@@ -42,11 +42,12 @@ def _fitted(half: HalfPlan, contexts: Mapping[str, Context], here: Context) -> H
 
 
 def has_branches(contexts: Mapping[str, Context], item: Candidate) -> bool:
-    """Whether a chain, or a part of it, lies in control flow."""
-    return any(name in contexts for name in item.forward)
+    """Whether a chain has branches inside."""
+    here = contexts.get(item.chain.halves[-1].y.node, ())
+    return any(contexts.get(name, ()) != here for name in item.forward)
 
 
 def undifferentiated_branch(chain: Chain) -> Rejection:
     """Why a block with control flow that nothing differentiates yet is left alone."""
-    reason = f"Block '{chain.name}' has control flow in or around it; differentiate it first."
+    reason = f"Block '{chain.name}' has branches inside; differentiate it first."
     return Rejection(Code.CROSSES_FRAME, reason, chain.nodes)

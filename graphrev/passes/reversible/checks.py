@@ -19,6 +19,7 @@ from graphrev.passes.reversible.region import (
 )
 from graphrev.passes.reversible.surroundings import Surroundings
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.differentiated import undifferentiated_loops
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Checks:
         replayed: random ops that are made stateless and drawn again.
         replay_random: whether random tensors must not be kept.
         trust_unknown_shapes: whether a mark stands in for a proof that shapes are equal.
+        defers: whether blocks that nobody has differentiated get a gradient of their own.
     """
 
     around: Surroundings
@@ -39,6 +41,7 @@ class Checks:
     replayed: frozenset[str]
     replay_random: bool
     trust_unknown_shapes: bool
+    defers: bool
 
     def region(self, half: Half) -> Region | Rejection:
         """The region of a half that passes every check, or the first reason against it."""
@@ -61,9 +64,16 @@ class Checks:
         ends = {self.contexts.get(name, ()) for name in (half.y.node, half.p.node, half.q.node)}
         place = ends.pop()
         inside = {self.contexts.get(name, ()) for name in region.nodes} - {place}
-        if ends or not (is_outside_loops(place) or (is_loop_body(place) and not inside)):
+        if ends:
             return False
+        if not is_outside_loops(place):
+            return not inside and (is_loop_body(place) or self._deferred(half))
         return all(is_inner_branch(context, place) for context in inside)
+
+    def _deferred(self, half: Half) -> bool:
+        """Whether a half in a branch in a loop body is left to whoever differentiates the loop."""
+        number = self.around.flow.frames.frame(half.y.node)
+        return self.defers and bool(undifferentiated_loops(self.around, (number,)))
 
     def _dtype(self, half: Half) -> Rejection | None:
         dtype = self.around.dtype(self.around.graph[half.y.node])

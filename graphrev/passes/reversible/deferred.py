@@ -7,11 +7,10 @@ tensors a program holds stay what they were, and gradients of any of them are ri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from types import MappingProxyType
 
 from graphrev.analysis import ops
-from graphrev.analysis.order import descendant_labels
 from graphrev.editor import GraphEditor
 from graphrev.ir import DType, Node, TensorRef
 from graphrev.ir.deferred import (
@@ -27,8 +26,13 @@ from graphrev.passes.reversible.plan import BlockPlan, DeferredHalf, HalfPlan
 from graphrev.passes.reversible.region import Region
 from graphrev.passes.reversible.stateless import add_seed, add_twin, replayed_in
 from graphrev.passes.reversible.surroundings import Surroundings
-from graphrev.passes.reversible.uses import BATCH, Candidate, backward_readers
+from graphrev.passes.reversible.uses import Candidate, backward_readers
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.differentiated import (
+    reached_by_gradients,
+    undifferentiated_loops,
+)
+from graphrev.recomputation.facts import ALIAS_OP
 from graphrev.recomputation.steps import Replay
 
 
@@ -41,7 +45,8 @@ def undifferentiated(
     after it, and some half's inner values have no reader after the block. The second condition is
     for gradients that consist of ordinary ops alone, as those of linear layers do.
     """
-    reached = _reached_by_gradients(around, candidates)
+    ends = [[ref.node for ref in item.chain.outputs] for item in candidates]
+    reached = reached_by_gradients(around, ends)
     open_ = [item for item, hit in zip(candidates, reached) if not hit]
     readers = dict(zip(map(id, open_), backward_readers(around, open_)))
     later: list[Candidate] = []
@@ -51,6 +56,18 @@ def undifferentiated(
             later.append(item)
     chosen = set(map(id, later))
     return [item for item in candidates if id(item) not in chosen], list(map(_paired, later))
+
+
+def undifferentiated_in_loops(
+    around: Surroundings, candidates: Sequence[Candidate]
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Of candidates that lie in loop bodies those whose loop is differentiated, and the others."""
+    frames = around.flow.frames
+    numbers = [frames.frame(item.chain.halves[-1].y.node) for item in candidates]
+    open_ = undifferentiated_loops(around, numbers)
+    now = [item for item, number in zip(candidates, numbers) if number not in open_]
+    later = [item for item, number in zip(candidates, numbers) if number in open_]
+    return now, list(map(_paired, later))
 
 
 def plan_deferred(
@@ -104,7 +121,7 @@ def _write_half(
     drawn: tuple[tuple[TensorRef, DType], ...],
     editor: GraphEditor,
 ) -> None:
-    inputs = ((half.h, plan.dtype), *plan.captures, *drawn, (half.q, plan.dtype))
+    inputs = ((half.h, plan.dtype), *plan.captures, *drawn, (plan.start, plan.dtype))
     node = Node(
         name=editor.unique_name(f"{half.h.node}/recompute"),
         op=DEFERRED_OP,
@@ -138,7 +155,21 @@ def _half(
     dtype = around.dtype(around.graph[half.y.node]) or DType.FLOAT
     inside = set(region.nodes)
     drawn = tuple(replay.node for replay in replays if replay.node in inside)
-    return DeferredHalf(place, tuple(captures), dtype, kept, drawn)
+    start = _start(around, half, inside)
+    return DeferredHalf(place, start, tuple(captures), dtype, kept, drawn)
+
+
+def _start(around: Surroundings, half: Half, inside: Collection[str]) -> TensorRef:
+    """``q`` as the region reads it: a loop variable through the one identity TensorFlow makes.
+
+    The gradient of a loop variable itself is the back edge of the gradient loop, which is built
+    when the first reader of the variable passes its gradient on, and takes no second one.
+    """
+    if not ops.is_control_flow_v1(around.graph[half.q.node].op):
+        return half.q
+    readers = [name for name in around.graph.readers_of(half.q) if name in inside]
+    through = [name for name in readers if around.graph[name].op == ALIAS_OP]
+    return TensorRef(through[0]) if len(readers) == len(through) == 1 else half.q
 
 
 def _read_from_outside(around: Surroundings, half: Half, region: Region) -> Iterable[TensorRef]:
@@ -161,28 +192,3 @@ def _paired(item: Candidate) -> Candidate:
     even = len(item.chain.halves) // 2 * 2
     chain = Chain(item.chain.name, item.chain.halves[:even])
     return Candidate(chain, item.regions[:even])
-
-
-def _reached_by_gradients(around: Surroundings, candidates: Sequence[Candidate]) -> list[bool]:
-    """Whether gradient ops or optimizers come after each candidate."""
-    ids, graph = around.index.ids, around.graph
-    ours = around.gradient_side
-    made = [
-        ids[name]
-        for name, node in graph.nodes.items()
-        if name in ours or ops.is_optimizer_apply(node.op)
-    ]
-    if not made:
-        return [False] * len(candidates)
-    hits: list[bool] = []
-    for start in range(0, len(candidates), BATCH):
-        seeds = [
-            [ids[ref.node] for ref in item.chain.outputs]
-            for item in candidates[start : start + BATCH]
-        ]
-        labels = descendant_labels(around.index, seeds, control=False)
-        union = 0
-        for number in made:
-            union |= labels[number]
-        hits.extend(bool(union >> bit & 1) for bit in range(len(seeds)))
-    return hits

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from graphrev.analysis import ops
-from graphrev.analysis.frames import Context, control_contexts, is_loop_body
+from graphrev.analysis.frames import Context, control_contexts, is_outside_loops
 from graphrev.editor import GraphEditor
 from graphrev.errors import UsageError
 from graphrev.ir import DType, Graph, TensorRef
@@ -21,7 +21,11 @@ from graphrev.passes.reversible.branches import (
 from graphrev.passes.reversible.chains import join
 from graphrev.passes.reversible.checks import Checks
 from graphrev.passes.reversible.cycles import without_cycles
-from graphrev.passes.reversible.deferred import plan_deferred, undifferentiated
+from graphrev.passes.reversible.deferred import (
+    plan_deferred,
+    undifferentiated,
+    undifferentiated_in_loops,
+)
 from graphrev.passes.reversible.drift import (
     anchored_streams,
     longest_segment,
@@ -33,7 +37,7 @@ from graphrev.passes.reversible.functions import (
     without_functions,
 )
 from graphrev.passes.reversible.halves import Chain, Half, Pair
-from graphrev.passes.reversible.loops.planning import Limits, Outcome, plan_loops
+from graphrev.passes.reversible.loops.planning import Limits, plan_loops
 from graphrev.passes.reversible.marked import find_marked
 from graphrev.passes.reversible.plan import BlockPlan, ReversiblePlan
 from graphrev.passes.reversible.planner import plan_passes
@@ -43,6 +47,7 @@ from graphrev.passes.reversible.sums import is_sum
 from graphrev.passes.reversible.surroundings import BLOCK_ATTR, Surroundings
 from graphrev.passes.reversible.uses import Candidate, Readers, backward_readers
 from graphrev.pipeline import Code, Pass, Rejection
+from graphrev.recomputation.differentiated import is_forward_only
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ class Reversible(Pass[ReversiblePlan]):
             return self._analyze_level(graph)
         if self.functions == "keep":
             return without_functions(graph, self._analyze_level, self.detect)
-        inner = replace(self, forward="reject", fed=(), fetched=(), functions="keep")
+        forward = self.forward if is_forward_only(graph) else "reject"
+        inner = replace(self, forward=forward, fed=(), fetched=(), functions="keep")
         limits = Limits(self.anchor_every, self.max_drift)
         done = in_functions(graph, inner._analyze_level, self.detect, limits)
         return with_functions(graph, done, self._analyze_level)
@@ -110,15 +116,19 @@ class Reversible(Pass[ReversiblePlan]):
         chains, overlaps = join(around, whole)
         candidates, done = _unfinished(around, [_candidate(chain, regions) for chain in chains])
         contexts = control_contexts(around.graph) if candidates else {}
-        loops, candidates = self._in_loops(around, candidates, contexts)
+        outside = [item for item in candidates if is_outside_loops(_place(item, contexts))]
+        inside = [item for item in candidates if not is_outside_loops(_place(item, contexts))]
         later: list[Candidate] = []
         if self.forward == "defer":
-            candidates, later = undifferentiated(around, candidates)
+            inside, looped = undifferentiated_in_loops(around, inside)
+            outside, later = undifferentiated(around, outside)
+            later = [*looped, *later]
+        loops = plan_loops(around, contexts, inside, Limits(self.anchor_every, self.max_drift))
         done += [undifferentiated_branch(i.chain) for i in later if has_branches(contexts, i)]
         later = [item for item in later if not has_branches(contexts, item)]
         plans: list[BlockPlan] = []
         rejections = [*found.near_misses, *misses, *overlaps, *done]
-        work = [*self._trimmed(around, candidates), *((item, None) for item in later)]
+        work = [*self._trimmed(around, outside), *((item, None) for item in later)]
         for item, readers in work:
             for outcome in self._plan(around, item, readers, replayed):
                 if isinstance(outcome, BlockPlan):
@@ -129,19 +139,6 @@ class Reversible(Pass[ReversiblePlan]):
         blocks, cyclic = without_cycles(around, [plan for plan in plans if not plan.deferred])
         rejections = [*rejections, *cyclic, *loops.rejections]
         return ReversiblePlan(tuple(rejections), (*blocks, *deferred), loops.plans, loops.edits)
-
-    def _in_loops(
-        self,
-        around: Surroundings,
-        candidates: Sequence[Candidate],
-        contexts: Mapping[str, Context],
-    ) -> tuple[Outcome, list[Candidate]]:
-        """What happens to the candidates that lie in loops, and the other candidates."""
-        inside = [item for item in candidates if is_loop_body(_place(item, contexts))]
-        limits = Limits(self.anchor_every, self.max_drift)
-        outcome = plan_loops(around, contexts, inside, limits)
-        chosen = set(map(id, inside))
-        return outcome, [item for item in candidates if id(item) not in chosen]
 
     def apply(self, plan: ReversiblePlan, editor: GraphEditor) -> None:
         """Adds the recomputation of every planned block and re-points its backward readers."""
@@ -197,13 +194,14 @@ class Reversible(Pass[ReversiblePlan]):
             replayed,
             self.random == "stateless",
             self.detect == "marked",
+            self.forward == "defer",
         )
         inside = replace(checks, replayed=frozenset(), replay_random=False)
         regions: dict[Half, Region] = {}
         misses: list[Rejection] = []
         for half in dict.fromkeys(half for pair in pairs for half in pair.halves):
             done = is_deferred(around.graph[half.h.node])
-            looped = is_loop_body(contexts.get(half.y.node, ()))
+            looped = not is_outside_loops(contexts.get(half.y.node, ()))
             outcome = _already(half) if done else (inside if looped else checks).region(half)
             if isinstance(outcome, Region):
                 regions[half] = outcome

@@ -60,6 +60,7 @@ class DeferredHalf:
 
     Attributes:
         place: which operand of the sum ``h`` is.
+        start: what the region is computed from: ``q``, or the identity it is read through.
         captures: what the region reads from outside, and the types of it.
         dtype: the type the streams have.
         kept: whether ``p`` is kept instead of rebuilt.
@@ -67,6 +68,7 @@ class DeferredHalf:
     """
 
     place: int
+    start: TensorRef
     captures: tuple[tuple[TensorRef, DType], ...]
     dtype: DType
     kept: bool

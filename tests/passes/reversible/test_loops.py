@@ -255,13 +255,16 @@ def test_loop_that_writes_what_it_reads_keeps_the_values_it_read() -> None:
     assert all(loop.carried for loop in plan.loops)
 
 
-def test_loop_nobody_differentiates_is_left_alone() -> None:
+def test_loop_nobody_differentiates_is_left_to_whoever_does() -> None:
     with tf.Graph().as_default() as alone:
         tf.disable_control_flow_v2()
         x = tf.placeholder(tf.float32, [4, 8])
         tf.while_loop(lambda i, *_: i < 3, pair, [0, x, x])
         tf.enable_control_flow_v2()
-    run, plan = rewrite(decode_graph(alone.as_graph_def().SerializeToString()))
+    graph = decode_graph(alone.as_graph_def().SerializeToString())
+    _, plan = rewrite(graph)
+    assert [bool(block.deferred) for block in plan.blocks] == [True]
+    run, plan = rewrite(graph, forward="reject")
     assert run.after is run.before
     assert Code.CROSSES_FRAME in {r.code for r in plan.rejections}
 

@@ -16,6 +16,7 @@ from graphrev.analysis.frames_loops import ROOT
 from graphrev.errors import UsageError, printable
 from graphrev.passes.recompute.regions import UNFIT_FOR_A_SCOPE, Region
 from graphrev.pipeline import Rejection
+from graphrev.recomputation.differentiated import undifferentiated_loops
 from graphrev.recomputation.facts import Facts
 from graphrev.recomputation.loops.refusals import no_gradient_loop
 
@@ -39,18 +40,29 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The loops to rewrite, the regions that lie in no loop body, and what is left alone."""
+    """What is to be done with the regions.
+
+    Attributes:
+        tasks: the loops to rewrite.
+        others: the regions that lie in no loop body.
+        later: the regions in bodies of loops that nobody has differentiated so far.
+        rejections: why the rest is left alone.
+    """
 
     tasks: tuple[Task, ...]
     others: tuple[Region, ...]
+    later: tuple[Region, ...]
     rejections: tuple[Rejection, ...]
 
 
-def select(facts: Facts, regions: Iterable[Region], frames: str | None) -> Selection:
+def select(
+    facts: Facts, regions: Iterable[Region], frames: str | None, *, defer: bool
+) -> Selection:
     """Sorts ``regions`` and finds the loops that ``frames`` names.
 
     Args:
         frames: a regular expression for frame names; ``None`` names no loop.
+        defer: whether regions of loops that nobody has differentiated are to be told apart.
 
     Raises:
         UsageError: ``frames`` is no regular expression, or matches no loop of a graph that has
@@ -67,13 +79,18 @@ def select(facts: Facts, regions: Iterable[Region], frames: str | None) -> Selec
             others.append(region)
     rejections: list[Rejection] = []
     tasks: list[Task] = []
-    for number in sorted({*named, *hosted}):
+    open_ = undifferentiated_loops(facts, hosted) if defer else frozenset[int]()
+    open_ -= named
+    for number in sorted({*named, *hosted} - open_):
         pairs = facts.flow.gradients.get(number, ())
         marked = () if number in named else tuple(hosted[number])
         tasks.extend(_tasks(facts, pairs, marked))
         if not pairs:
             rejections.extend(_refused(facts.flow, number, marked))
-    return Selection(tuple(tasks), tuple(others), tuple(rejections))
+    later = dict.fromkeys(
+        region for n, regions in hosted.items() if n in open_ for region in regions
+    )
+    return Selection(tuple(tasks), tuple(others), tuple(later), tuple(rejections))
 
 
 def _named(flow: ControlFlow, frames: str | None) -> frozenset[int]:
