@@ -167,5 +167,7 @@ def test_a_difference_found_before_writing_writes_nothing(
     args = ("rewrite", FIXTURES / "widths.meta.gz", "-o", tmp_path / "out.meta", "-p", "reversible")
     outcome = invoke(capsys, *args, "--verify", "--report", tmp_path / "r.json")
     assert outcome.code == 1
-    assert outcome.err.startswith("graphrev: the graphs differ since pass 1, 'reversible'; the target")
+    assert outcome.err.startswith(
+        "graphrev: the graphs differ since pass 1, 'reversible'; the target"
+    )
     assert not (tmp_path / "out.meta").exists()
