@@ -76,6 +76,15 @@ def test_a_loop_that_is_not_understood_is_left_as_it_was(change: Change, marked:
     assert all(r.nodes and all(name in graph for name in r.nodes) for r in refused)
 
 
+def test_a_value_of_an_op_nobody_knows_is_no_start_of_a_recomputation() -> None:
+    """Its type is not known; found by tools/fuzz (graph-structure, seed 2004491)."""
+    graph = replaced(recurrent(), "ConcatV2", lambda node: node.evolve(op="MyConcat"))
+    outcome, plan = rewrite(graph, frames="^rnn/")
+    assert outcome.after is graph
+    (refused,) = (r for r in plan.rejections if r.code is Code.UNKNOWN_OP)
+    assert graph[refused.nodes[0]].op == "MyConcat"
+
+
 def test_one_loop_of_another_tool_does_not_keep_the_other_loop_from_its_rewrite() -> None:
     graph = recurrent(twice=True)
     first = next(n for n, node in graph.nodes.items() if node.op == "GreaterEqual")

@@ -133,9 +133,9 @@ class _Attempt:
         with self._editor.because(task.name, f"recompute the loop of {task.pair.forward.cond}"):
             try:
                 removed = writer.write()
+                held = hold_updates(body, needs, writer, scope, self._editor)
             except UnreachableError as error:
                 raise _RefusedError(task, error.rejection) from error
-            held = hold_updates(body, needs, writer, scope, self._editor)
             if held is not None:
                 raise _RefusedError(task, held)
         body.gone.update(removed)

@@ -19,10 +19,11 @@ from graphrev.ir import AttrValue, Node, TensorRef
 from graphrev.ir.deferred import CLONE_ATTR
 from graphrev.ir.marks import without_marks
 from graphrev.passes.recompute.loops.needs import Needs
+from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.loops.arrivals import arrivals
 from graphrev.recomputation.loops.body import Body
 from graphrev.recomputation.loops.stacking import remove_stack
-from graphrev.recomputation.loops.values import Values
+from graphrev.recomputation.loops.values import UnreachableError, Values
 
 
 class LoopWriter:
@@ -73,7 +74,9 @@ class LoopWriter:
         """An identity of ``value``, which stands for ``ref``."""
         source = self._graph[ref.node]
         dtype = ops.output_dtype(source, ref.index)
-        assert dtype is not None  # it could not have been copied or brought
+        if dtype is None:
+            reason = f"The type of '{ref}', which a recomputation starts from, is not known."
+            raise UnreachableError(Rejection(Code.UNKNOWN_OP, reason, (ref.node,)))
         node = Node(
             name=self._editor.unique_name(name),
             op="Identity",
