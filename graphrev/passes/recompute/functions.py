@@ -18,7 +18,8 @@ from graphrev.ir.marks import RECOMPUTE_ATTR, is_opted_out, recompute_regions
 from graphrev.passes.recompute.apply import apply_recompute
 from graphrev.passes.recompute.plan import RecomputePlan
 from graphrev.recomputation.functions.combining import Combined
-from graphrev.recomputation.functions.rewriting import Done, kept_functions, rewrite_functions
+from graphrev.recomputation.functions.plan import Done
+from graphrev.recomputation.functions.rewriting import kept_functions, rewrite_functions
 
 Analyze = Callable[[Graph], RecomputePlan]
 """Plans one level: a graph, its functions left as they are."""

@@ -10,7 +10,7 @@ from graphrev.errors import printable
 from graphrev.ir import DType, TensorRef
 from graphrev.passes.recompute.loops.plan import LoopPlan
 from graphrev.pipeline import Plan
-from graphrev.recomputation.functions.rewriting import FunctionPlan
+from graphrev.recomputation.functions.plan import FunctionPlan
 from graphrev.recomputation.steps import Redirect, Replay
 
 

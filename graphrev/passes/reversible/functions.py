@@ -14,12 +14,8 @@ from graphrev.passes.reversible.apply import apply_reversible
 from graphrev.passes.reversible.loops.planning import Limits
 from graphrev.passes.reversible.plan import ReversiblePlan
 from graphrev.passes.reversible.sums import is_sum
-from graphrev.recomputation.functions.rewriting import (
-    Done,
-    FunctionsDone,
-    kept_functions,
-    rewrite_functions,
-)
+from graphrev.recomputation.functions.plan import Done, FunctionsDone
+from graphrev.recomputation.functions.rewriting import kept_functions, rewrite_functions
 
 Analyze = Callable[[Graph], ReversiblePlan]
 """Plans one level: a graph, its functions left as they are."""

@@ -11,7 +11,7 @@ from graphrev.ir import DType, TensorRef
 from graphrev.passes.reversible.halves import Half
 from graphrev.passes.reversible.loops.plan import LoopPlan
 from graphrev.pipeline import Plan
-from graphrev.recomputation.functions.rewriting import FunctionPlan
+from graphrev.recomputation.functions.plan import FunctionPlan
 from graphrev.recomputation.steps import Redirect, Replay
 
 

@@ -8,11 +8,10 @@ several places keeps its name where all callers may have the rewritten one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
-from typing import Any
 
 from graphrev.analysis.functions_bodies import (
     Body,
@@ -34,7 +33,7 @@ from graphrev.analysis.functions_pairs import (
 from graphrev.analysis.shapes import Shapes, infer_shapes
 from graphrev.editor import GraphEditor, make_edits
 from graphrev.edits import EditLog
-from graphrev.errors import InvalidGraphError, printable
+from graphrev.errors import InvalidGraphError
 from graphrev.io.functions import argument_shape
 from graphrev.ir import Function, Graph, Node
 from graphrev.ir.marks import is_opted_out
@@ -43,96 +42,11 @@ from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.functions.arguments import body_for, common_shapes
 from graphrev.recomputation.functions.combining import Combined, combine
 from graphrev.recomputation.functions.library import Library
+from graphrev.recomputation.functions.plan import Blocks, Done, FunctionPlan, FunctionsDone, Inner
+from graphrev.recomputation.functions.refusals import inside_of, no_counters, no_gain, unreadable
 from graphrev.recomputation.functions.signatures import set_functions
 from graphrev.recomputation.functions.splitting import Demand, demand_of, take_apart
 from graphrev.recomputation.functions.writing import Change, condition_of, write_change
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a pass did to one level.
-
-    Attributes:
-        graph: the level now; the very same graph where nothing was done.
-        blocks: what was rewritten, as plain data.
-        rejections: what was not, and why.
-    """
-
-    graph: Graph
-    blocks: tuple[dict[str, Any], ...] = ()
-    rejections: tuple[Rejection, ...] = ()
-
-
-Blocks = Sequence[dict[str, Any]]
-"""What was rewritten, as plain data."""
-
-Inner = Callable[[Graph], Done]
-"""A pass as far as it concerns one level."""
-
-
-@dataclass(frozen=True)
-class FunctionPlan:
-    """What is done to a function, or to a functional node and its gradient.
-
-    Attributes:
-        node: the functional node, or the function's name where its body was rewritten by itself.
-        gradient: the gradient node; empty where there is none.
-        blocks: what was rewritten, as plain data.
-        carried: how many loop variables the gradient loop carries.
-        dropped: how many values no longer travel to the gradient.
-        added: how many do instead.
-        anchor_every: carried variables are saved once in so many iterations; ``None``: never.
-    """
-
-    node: str
-    gradient: str
-    blocks: tuple[dict[str, Any], ...]
-    carried: int = 0
-    dropped: int = 0
-    added: int = 0
-    anchor_every: int | None = None
-
-    def describe(self) -> str:
-        """The plan in one line, safe to print."""
-        head = f"function {printable(self.node)}"
-        if self.gradient:
-            head = f"{printable(self.node)} and its gradient {printable(self.gradient)}"
-        names = ", ".join(printable(str(block["name"])) for block in self.blocks) or "inside"
-        carried = f", {self.carried} loop variables carried back" if self.carried else ""
-        tail = f"{carried}, {self.dropped} values not saved, {self.added} instead"
-        if self.anchor_every is not None:
-            tail += f", saved every {self.anchor_every}"
-        elif self.carried:
-            tail += ", no anchors: more drift where the streams grow"
-        return f"{head}: {names}{tail}{_drift(self.blocks)}"
-
-    def to_json(self) -> dict[str, Any]:
-        """The plan as plain data."""
-        return {
-            "node": self.node,
-            "gradient": self.gradient,
-            "blocks": list(self.blocks),
-            "carried_variables": self.carried,
-            "values_no_longer_saved": self.dropped,
-            "values_saved_instead": self.added,
-            "anchor_every": self.anchor_every,
-        }
-
-
-def _drift(blocks: Blocks) -> str:
-    """The estimated drift of one run through a body, where the pass estimates any."""
-    found = [block["estimated_drift"] for block in blocks if "estimated_drift" in block]
-    return f", drift about {max(found):.1e} each time" if found else ""
-
-
-@dataclass
-class FunctionsDone:
-    """The outcome for all functions of a graph."""
-
-    graph: Graph
-    edits: EditLog = ()
-    plans: list[FunctionPlan] = field(default_factory=list[FunctionPlan])
-    rejections: list[Rejection] = field(default_factory=list[Rejection])
 
 
 def rewrite_functions(
@@ -278,12 +192,12 @@ class _Rewriter:
             body = self._body_alone(function, around)
             level, done = self._run(body.graph)
             for rejection in () if quiet else done.rejections:
-                self._reject(_inside(name, where, rejection))
+                self._reject(inside_of(name, where, rejection))
             if level is body.graph and done.graph is level:
                 return
             new = function_of_body(body, done.graph, self._new_name(name))
         except (BodyError, InvalidGraphError) as error:
-            self._reject(_unreadable(name, where, error))
+            self._reject(unreadable(name, where, error))
             return
         self._renamed[name] = new.name
         self._library.now[new.name] = new
@@ -332,21 +246,21 @@ class _Rewriter:
             blocks = tuple(block for _, done, _ in outcomes for block in done.blocks)
             for _, done, _ in outcomes:
                 for rejection in done.rejections:
-                    self._reject(_inside(twins.forward, where, rejection))
+                    self._reject(inside_of(twins.forward, where, rejection))
             if not blocks and not nested:
                 return False
             every = self._anchors(blocks) if self._anchors and twins.family == "loop" else None
             change = Change.of([demand for demand, _, _ in outcomes], cut, every)
             if change.lacks_anchors(every):
-                self._reject(_no_counters(twins))
+                self._reject(no_counters(twins))
                 return False
             gain = len(change.dropped) - change.saved_each_time
             if gain < 0 or (gain == 0 and not nested):
-                self._reject(_no_gain(twins, change))
+                self._reject(no_gain(twins, change))
                 return False
             self._wanted.update(write_change(change, editor, self._library))
         except (BodyError, InvalidGraphError) as error:
-            self._reject(_unreadable(twins.forward, where, error))
+            self._reject(unreadable(twins.forward, where, error))
             return False
         layout = change.layout
         self._done.plans.append(
@@ -419,31 +333,3 @@ def _stored_shapes(function: Function) -> list[Known]:
     """The shapes that a function's arguments are declared with."""
     shapes = (argument_shape(item) for item in function.inputs)
     return [None if shape is None else shape.dims for shape in shapes]
-
-
-def _inside(name: str, where: tuple[str, ...], rejection: Rejection) -> Rejection:
-    reason = f"In what '{name}' runs: {rejection.reason}"
-    return Rejection(rejection.code, reason, (*where, *rejection.nodes))
-
-
-def _unreadable(name: str, where: tuple[str, ...], error: Exception) -> Rejection:
-    nodes = error.nodes if isinstance(error, BodyError) else ()
-    return Rejection(
-        Code.CROSSES_FRAME, f"What '{name}' runs is left alone: {error}", (*where, *nodes)
-    )
-
-
-def _no_counters(twins: Twins) -> Rejection:
-    reason = (
-        f"'{twins.forward}' is to save its variables now and then, and nothing proves in which "
-        f"iteration '{twins.backward}' needs which of them."
-    )
-    return Rejection(Code.DRIFT, reason, (twins.forward, twins.backward))
-
-
-def _no_gain(twins: Twins, change: Change) -> Rejection:
-    reason = (
-        f"'{twins.forward}' would hand {change.saved_each_time} new values to its gradient "
-        f"'{twins.backward}' and save {len(change.dropped)}: nothing would be gained."
-    )
-    return Rejection(Code.NO_BACKWARD_READERS, reason, (twins.forward, twins.backward))
