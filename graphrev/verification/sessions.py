@@ -54,7 +54,8 @@ class Runner:
         self._until = until
         self._graph: Any = self._tf.Graph()
         definition = self._tf.GraphDef.FromString(encode_graph(seeded(graph)))
-        for node in definition.node:
+        inside = (node for function in definition.library.function for node in function.node_def)
+        for node in (*definition.node, *inside):
             node.device = ""
             # A remark that export leaves; where TensorFlow 1 knew less, TensorFlow 2 disagrees.
             node.attr.pop("_output_shapes", None)

@@ -34,6 +34,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield found
 
 
+def first_loss(found: dict[str, Any]) -> float:
+    """The loss of the first step this worker came to; the other may have been there before."""
+    return found["losses"][min(found["losses"], key=int)]
+
+
 def assert_alike(plain: dict[str, Any], other: dict[str, Any], allowed: float) -> None:
     for step in set(plain["losses"]) & set(other["losses"]):
         expected, found = plain["losses"][step], other["losses"][step]
@@ -44,7 +49,7 @@ def assert_alike(plain: dict[str, Any], other: dict[str, Any], allowed: float) -
 def test_200_synchronous_steps_lose_what_plain_ones_do(cluster: Cluster) -> None:
     plain, live = cluster.results("plain"), cluster.results("live")
     assert len(plain["losses"]) + len(cluster.results("plain", 1)["losses"]) >= STEPS
-    assert plain["last"] < 0.9 * plain["losses"]["0"], "it does not learn: nothing was shown"
+    assert plain["last"] < 0.9 * first_loss(plain), "it does not learn: nothing was shown"
     assert_alike(plain, live, 1e-3)
 
 
@@ -100,7 +105,7 @@ def test_what_masks_add_to_the_traffic_is_in_the_report(cluster: Cluster) -> Non
 
 def test_asynchronous_training_goes_down(cluster: Cluster) -> None:
     found = cluster.results("asynchronous")
-    assert found["last"] < found["losses"]["0"]
+    assert found["last"] < first_loss(found)
     assert cluster.results("asynchronous", 1)["losses"]
 
 

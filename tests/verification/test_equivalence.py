@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow
 
 from graphrev.api import verify
 from graphrev.errors import InvalidGraphError, UsageError, VerificationError
@@ -264,6 +265,20 @@ def test_recorded_shapes_that_tensorflow_disagrees_with_do_not_matter() -> None:
         for node in graph.nodes.values()
     )
     assert verify(after, after).ok
+
+
+def test_devices_that_are_not_here_do_not_matter_in_functions_either() -> None:
+    """Found by tools/programs, seed 109."""
+
+    def gate(a: Any) -> Any:
+        with tf.device("/job:worker"):
+            return tf.sigmoid(a) * a
+
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [4], name="x")
+        tf.reduce_sum(tensorflow.function(gate, autograph=False)(x), name="loss")
+    outcome = verify(graph, graph, fetches=["loss"])
+    assert outcome.ok and "/job:worker" in str(graph.as_graph_def().library)
 
 
 @pytest.mark.parametrize("taken", [True, False])
