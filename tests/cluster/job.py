@@ -203,8 +203,9 @@ def _train(
         traffic = Traffic() if chief and turn == 3 else None
         feeds = {"x:0": batch(now)}
         more = {"options": traffic.options, "run_metadata": traffic.metadata} if traffic else {}
-        loss, _ = session.run([made["loss"], made["train"]], feeds, **more)
-        seen["losses"].setdefault(str(now), float(loss))
+        loss, at, _ = session.run([made["loss"], made["step"], made["train"]], feeds, **more)
+        if int(at) == now or not training.get("sync"):  # else the others were faster than this run
+            seen["losses"].setdefault(str(now), float(loss))
         if traffic:
             seen["traffic"] = traffic.bytes()
         if chief:

@@ -43,13 +43,20 @@ def assert_alike(plain: dict[str, Any], other: dict[str, Any], allowed: float) -
     for step in set(plain["losses"]) & set(other["losses"]):
         expected, found = plain["losses"][step], other["losses"][step]
         assert abs(found - expected) <= allowed * expected, (step, expected, found)
-    assert abs(other["last"] - plain["last"]) <= allowed * plain["last"]
+
+
+def losses_of_both(cluster: Cluster, name: str) -> dict[str, Any]:
+    """The loss of each step that a worker knows for sure, whichever worker it is."""
+    return {"losses": {**cluster.results(name, 1)["losses"], **cluster.results(name)["losses"]}}
 
 
 def test_200_synchronous_steps_lose_what_plain_ones_do(cluster: Cluster) -> None:
-    plain, live = cluster.results("plain"), cluster.results("live")
-    assert len(plain["losses"]) + len(cluster.results("plain", 1)["losses"]) >= STEPS
-    assert plain["last"] < 0.9 * first_loss(plain), "it does not learn: nothing was shown"
+    """Not the last loss of all: how many updates the other worker still makes is its own affair."""
+    plain, live = losses_of_both(cluster, "plain"), losses_of_both(cluster, "live")
+    common = sorted(map(int, set(plain["losses"]) & set(live["losses"])))
+    assert len(common) > STEPS // 2 and common[-1] > STEPS * 0.9
+    last = cluster.results("plain")["last"]
+    assert last < 0.9 * first_loss(plain), "it does not learn: nothing was shown"
     assert_alike(plain, live, 1e-3)
 
 
