@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from tools.oracle import environment, find_oracle
 CHILD = Path(__file__).with_name("masks_child.py")
 KERNELS = {"2.36 M": [3, 3, 512, 512], "16.8 M": [4096, 4096]}
 BARS = {"2.36 M": 20.0, "16.8 M": 160.0}
-CORPUS = Path("/work/shared/corpus/keras_imagenet_main_graph_mode.pbtxt.gz")
+CORPUS = Path(os.environ.get("GRAPHREV_CORPUS", Path(__file__).parents[3] / "shared/corpus"))
 NOW = "mask{sparsity=0.9,first=masked,last=masked,frequency=1}"
 NEVER = "mask{sparsity=0.9,first=masked,last=masked,begin=1000000000}"
 
@@ -39,7 +40,7 @@ def main() -> None:
         for row in (*updates(Path(folder), args.rounds), *step(Path(folder), args.rounds)):
             found.append(row)
             _print(row)
-        for row in (*nodes(Path(folder)), *resnet(CORPUS)):
+        for row in (*nodes(Path(folder)), *resnet(CORPUS / "keras_imagenet_main_graph_mode.pbtxt.gz")):
             found.append(row)
             _print(row)
     if args.json is not None:
