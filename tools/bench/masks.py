@@ -40,7 +40,10 @@ def main() -> None:
         for row in (*updates(Path(folder), args.rounds), *step(Path(folder), args.rounds)):
             found.append(row)
             _print(row)
-        for row in (*nodes(Path(folder)), *resnet(CORPUS / "keras_imagenet_main_graph_mode.pbtxt.gz")):
+        for row in (
+            *nodes(Path(folder)),
+            *resnet(CORPUS / "keras_imagenet_main_graph_mode.pbtxt.gz"),
+        ):
             found.append(row)
             _print(row)
     if args.json is not None:
