@@ -157,24 +157,25 @@ def values(graph: Graph, names: Sequence[str]) -> list[Any]:
         return [value for row in found for value in row]
 
 
-def check(program: Sequence[Step], *, functional: bool) -> int:
-    """Runs a program before and after; returns how many things were rewritten.
+def check(program: Sequence[Step], *, functional: bool) -> Counter[str]:
+    """Runs a program before and after; returns what came of it, and the codes of what was refused.
 
     Raises:
         AssertionError: the graphs disagree.
     """
     before, names = build(program, functional=functional)
     done = run(before, [Reversible(), Recompute()])
+    codes = {f"refused {r.code.value}" for step in done.steps for r in step.plan.rejections}
     if done.after is before:
-        return 0
+        return Counter({"unchanged", *codes})
     for one, two in zip(values(before, names), values(done.after, names)):
         off, size = np.linalg.norm(np.subtract(one, two)), np.linalg.norm(one)
         assert off <= 1e-4 * size + 1e-6 and math.isfinite(off), f"off by {off} of {size}"
-    return sum(step.after is not step.before for step in done.steps)
+    return Counter({"rewritten and equal", *codes})
 
 
 def sweep(count: int, seed: int, *, quick: bool = False) -> Counter[str]:
-    """Checks ``count`` programs; says how many of them were rewritten.
+    """Checks ``count`` programs; says what came of them.
 
     Args:
         quick: fail without looking for a smaller program.
@@ -191,9 +192,8 @@ def sweep(count: int, seed: int, *, quick: bool = False) -> Counter[str]:
     )
     @hypothesis.given(PROGRAMS, st.sampled_from((True, True, True, False)))
     def checked(program: tuple[Step, ...], functional: bool) -> None:
-        rewritten = check(program, functional=functional)
+        seen.update(check(program, functional=functional))
         seen["programs"] += 1
-        seen["rewritten"] += bool(rewritten)
         seen["functional"] += functional
         if seen["programs"] % 50 == 0:
             print(dict(seen), flush=True)
