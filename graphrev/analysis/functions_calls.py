@@ -7,11 +7,11 @@ the graph and its library.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from graphrev.analysis.frames_loops import Fault
-from graphrev.ir import FunctionRef, Graph, Node
+from graphrev.ir import AttrValue, FunctionRef, Graph, Node
 
 LOOPS = frozenset({"While", "StatelessWhile"})
 BRANCHES = {
@@ -55,14 +55,35 @@ class Calls:
     broken: frozenset[str]
 
 
+def functions_in(value: AttrValue | None) -> Iterator[str]:
+    """The functions that an attribute names."""
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, FunctionRef):
+            yield item.name
+
+
 def called_by(node: Node, graph: Graph) -> Iterator[str]:
     """The functions a node calls."""
     if node.op in graph.functions:
         yield node.op
     for value in node.attrs.values():
-        for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, FunctionRef):
-                yield item.name
+        yield from functions_in(value)
+
+
+def nodes_run(graph: Graph, nodes: Iterable[Node]) -> Iterator[Node]:
+    """``nodes``, and every node of the functions they call, each function once.
+
+    Functions that are missing from the library are passed over.
+    """
+    pending = list(nodes)
+    seen: set[str] = set()
+    while pending:
+        node = pending.pop()
+        yield node
+        for called in called_by(node, graph):
+            if called not in seen and called in graph.functions:
+                seen.add(called)
+                pending.extend(graph.functions[called].nodes.values())
 
 
 def find_calls(graph: Graph) -> Calls:

@@ -20,9 +20,9 @@ from functools import cached_property
 
 from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import HOLDER_OP, Body
-from graphrev.analysis.functions_calls import BRANCHES, CALLS, LOOPS
+from graphrev.analysis.functions_calls import BRANCHES, CALLS, LOOPS, functions_in
 from graphrev.analysis.order import descendant_labels
-from graphrev.ir import FunctionRef, Graph, Node, TensorRef
+from graphrev.ir import Graph, Node, TensorRef
 
 BODIES = {
     **BRANCHES,
@@ -66,13 +66,8 @@ def family_of(node: Node) -> str | None:
 
 def bodies_of(node: Node) -> tuple[str, ...]:
     """The functions a functional node runs, without a loop's condition; branches in order."""
-    found: list[str] = []
-    for key in BODIES.get(node.op, ()):
-        value = node.attrs.get(key)
-        for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, FunctionRef):
-                found.append(item.name)
-    return tuple(found)
+    values = (node.attrs.get(key) for key in BODIES.get(node.op, ()))
+    return tuple(name for value in values for name in functions_in(value))
 
 
 def arguments_of(node: Node) -> tuple[TensorRef, ...]:

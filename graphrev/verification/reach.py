@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from graphrev.analysis import ops
+from graphrev.analysis.functions_calls import nodes_run
 from graphrev.errors import VerificationError, printable
 from graphrev.ir import Graph, Node, TensorRef
-from graphrev.ir.attrs import FunctionRef
 from graphrev.verification.choices import ancestors
 
 _OPENS = frozenset(
@@ -56,7 +56,9 @@ _CALLS_PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 def opens(graph: Graph, names: Iterable[str]) -> Node | None:
     """The first of the nodes ``names``, or of what they call, that opens what the graph names."""
-    return next((node for node in _reached(graph, names) if node.op in _OPENS), None)
+    return next(
+        (node for node in nodes_run(graph, _present(graph, names)) if node.op in _OPENS), None
+    )
 
 
 def check_reach(
@@ -79,7 +81,9 @@ def check_reach(
             f"Running the graph would open what it names: '{printable(node.name)}' is a "
             f"'{printable(node.op)}'. Fetch something that does not need it (--fetch NAME)."
         )
-    unknown = (node for node in _reached(graph, names) if not _is_contained(graph, node))
+    unknown = (
+        node for node in nodes_run(graph, _present(graph, names)) if not _is_contained(graph, node)
+    )
     node = next(unknown, None) if contained else None
     if node is not None:
         raise VerificationError(
@@ -99,23 +103,5 @@ def _is_contained(graph: Graph, node: Node) -> bool:
     return computes or ops.is_optimizer_apply(op) or bool(ops.mutates_ref_input(op))
 
 
-def _reached(graph: Graph, names: Iterable[str]) -> Iterator[Node]:
-    """The nodes, and every node of the functions they call, each function once."""
-    pending = [graph[name] for name in names if name in graph]
-    seen: set[str] = set()
-    while pending:
-        node = pending.pop()
-        yield node
-        for called in _calls(node):
-            function = graph.functions.get(called)
-            if function is not None and called not in seen:
-                seen.add(called)
-                pending.extend(function.nodes.values())
-
-
-def _calls(node: Node) -> Iterator[str]:
-    yield node.op
-    for value in node.attrs.values():
-        for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, FunctionRef):
-                yield item.name
+def _present(graph: Graph, names: Iterable[str]) -> Iterator[Node]:
+    return (graph[name] for name in names if name in graph)

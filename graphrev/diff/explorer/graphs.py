@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from graphrev.analysis.functions_calls import functions_in
 from graphrev.diff.explorer.layers import layers, node_id
 from graphrev.diff.graph_diff import NodeChange
 from graphrev.diff.notation import short_name, short_value
 from graphrev.errors import printable
-from graphrev.ir import FunctionRef, Graph, Node
+from graphrev.ir import Graph, Node
 
 Json = dict[str, Any]
 _TEXT = 300
@@ -156,6 +157,4 @@ def _functions(node: Node) -> Iterator[str]:
     """Names of the functions a node calls: by attribute, or as its op."""
     yield node.op
     for value in node.attrs.values():
-        for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, FunctionRef):
-                yield item.name
+        yield from functions_in(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import RESULTS_OP
-from graphrev.analysis.functions_calls import called_by
+from graphrev.analysis.functions_calls import called_by, nodes_run
 from graphrev.ir import Graph, Node
 from graphrev.recomputation.functions.combining import INCOMING_OP
 
@@ -27,20 +27,13 @@ _HARMLESS = frozenset(
 
 def is_read_only(graph: Graph) -> bool:
     """Whether no node of ``graph``, nor of any function it calls, may write to a variable."""
-    bodies, seen = [graph.nodes], set[str]()
-    while bodies:
-        for node in bodies.pop().values():
-            called = [name for name in called_by(node, graph) if name not in seen]
-            seen.update(called)
-            if any(name not in graph.functions for name in called):
-                return False
-            bodies.extend(graph.functions[name].nodes for name in called)
-            if not _is_harmless(node, graph):
-                return False
-    return True
+    return all(_is_harmless(node, graph) for node in nodes_run(graph, graph.nodes.values()))
 
 
 def _is_harmless(node: Node, graph: Graph) -> bool:
     if node.op in _HARMLESS or ops.is_random(node.op):
         return True
-    return any(True for _ in called_by(node, graph)) or not ops.is_stateful(node.op)
+    called = tuple(called_by(node, graph))
+    if any(name not in graph.functions for name in called):
+        return False
+    return bool(called) or not ops.is_stateful(node.op)
