@@ -6,10 +6,8 @@ import errno
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -212,52 +210,6 @@ def test_the_temporary_file_is_a_sibling_and_synced_before_the_rename(
     args = ("rewrite", FIXTURES / "frozen.pb", "-o", tmp_path / "out.pb", *PASS)
     assert invoke(capsys, *args).code == 0
     assert events == ["sync", "rename", "sync"]
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from graphrev.io.writing import write_file, write_folder
-kind, target = sys.argv[1], Path(sys.argv[2])
-def fill(folder):
-    for i in range(20):
-        (folder / f"part{i}").write_bytes(b"n" * 50_000)
-print("go", flush=True)
-while True:
-    if kind == "file":
-        write_file(target, b"n" * 1_000_000)
-    else:
-        write_folder(target, fill)
-"""
-
-
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_a_killed_writer_leaves_the_old_or_the_new(kind: str, tmp_path: Path) -> None:
-    from graphrev.io.writing import remove_leftovers
-
-    target = tmp_path / "out"
-    script = tmp_path.parent / f"writer_{kind}.py"
-    script.write_text(WRITER)
-    left = 0
-    for delay in (0.0, 0.001, 0.002, 0.003, 0.005, 0.007, 0.011, 0.016, 0.023, 0.031):
-        with subprocess.Popen(
-            [sys.executable, str(script), kind, str(target)],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(FIXTURES.parents[1])},
-        ) as writer:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            time.sleep(delay)
-            writer.send_signal(signal.SIGKILL)
-        left += len([path for path in tmp_path.iterdir() if path != target])
-        remove_leftovers(target)
-        assert names(tmp_path) in ([], ["out"])
-        if target.is_file():
-            assert target.read_bytes() == b"n" * 1_000_000
-        elif target.is_dir():
-            parts = {path.name: path.stat().st_size for path in target.iterdir()}
-            assert parts == {f"part{i}": 50_000 for i in range(20)}
-    assert left > 0, "no kill hit a write: this test proved nothing"
 
 
 def test_the_next_run_removes_what_a_killed_one_left(capsys: Capture, tmp_path: Path) -> None:

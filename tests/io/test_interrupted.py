@@ -16,7 +16,7 @@ import pytest
 from graphrev.errors import OutputError
 from graphrev.io.checkpoints import read_checkpoint, write_checkpoint
 from graphrev.io.writing import write_file, write_folder
-from tools.interrupt.__main__ import in_child, kill_writes
+from tools.interrupt.__main__ import in_child, kill_at_each_line, kill_writes
 from tools.interrupt.writers import KINDS
 
 _QUICK = [kind for kind in KINDS if kind != "checkpoint"]
@@ -29,11 +29,24 @@ def test_a_killed_writer_leaves_the_old_or_the_whole_new(kind: str, tmp_path: Pa
     assert outcome.kills == sum(outcome.states[state] for state in ("old", "new"))
 
 
+@pytest.mark.parametrize("kind", ["graph.pb", "model"])
+def test_a_writer_killed_before_any_of_its_lines_leaves_the_old_or_the_whole_new(
+    kind: str, tmp_path: Path
+) -> None:
+    _check_each_line(kind, tmp_path)
+
+
 @pytest.mark.slow
-def test_a_killed_writer_of_a_checkpoint_leaves_the_old_or_the_whole_new(tmp_path: Path) -> None:
-    outcome = kill_writes("checkpoint", 6, 0, tmp_path)
+def test_a_writer_of_a_checkpoint_killed_before_any_of_its_lines_leaves_a_whole_one(
+    tmp_path: Path,
+) -> None:
+    _check_each_line("checkpoint", tmp_path)
+
+
+def _check_each_line(kind: str, folder: Path) -> None:
+    outcome = kill_at_each_line(kind, folder)
     assert outcome.faults == []
-    assert outcome.interrupted > 0
+    assert outcome.interrupted > 0 and outcome.states["old"] > 0 and outcome.states["new"] > 0
 
 
 class Killed(BaseException):

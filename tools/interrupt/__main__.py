@@ -10,6 +10,7 @@ Forking spares the start of an interpreter: a kill costs milliseconds, and nearl
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import signal
@@ -17,11 +18,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
+from graphrev.io import checkpoints, writing
 from tools.interrupt.writers import KINDS, Writer
+
+_WRITING = frozenset(str(module.__file__) for module in (writing, checkpoints))
 
 
 @dataclass
@@ -44,12 +50,7 @@ class Outcome:
 def kill_writes(kind: str, kills: int, seed: int, folder: Path) -> Outcome:
     """Kills a writer ``kills`` times; ``folder`` is empty and stays this function's own."""
     writer, rng, target = KINDS[kind](), random.Random(f"{kind}/{seed}"), folder / kind
-    known: dict[str | None, str] = {}
-    for which, name in ((0, "old"), (1, "new")):
-        in_child(lambda which=which: writer.write(target, which))
-        known[told(lambda: writer.read(target))] = name
-    assert len(known) == 2, "both contents are the same: nothing could be told"
-    names = _names(folder)
+    known, names = _contents(writer, target)
     period, outcome = _period(writer, target), Outcome()
     for _ in range(kills):
         _kill(writer, target, rng.uniform(0, 2 * period))
@@ -57,10 +58,62 @@ def kill_writes(kind: str, kills: int, seed: int, folder: Path) -> Outcome:
     return outcome
 
 
+def kill_at_each_line(kind: str, folder: Path) -> Outcome:
+    """Kills a writer before every line that the rooms of ``_WRITING`` run while it writes.
+
+    Nothing depends on how fast the machine is: the same places are hit in every run.
+    """
+    writer, target, outcome = KINDS[kind](), folder / kind, Outcome()
+    known, names = _contents(writer, target)
+    while _dies_at(outcome.kills + 1, lambda: writer.write(target, outcome.kills % 2)):
+        _look(writer, target, known, outcome, names)
+    return outcome
+
+
+def _contents(writer: Writer, target: Path) -> tuple[Mapping[str | None, str], frozenset[str]]:
+    """Both contents by what is read of them, and the files there are then."""
+    known: dict[str | None, str] = {}
+    for which, name in ((0, "old"), (1, "new")):
+        in_child(lambda which=which: writer.write(target, which))
+        known[told(lambda: writer.read(target))] = name
+    assert len(known) == 2, "both contents are the same: nothing could be told"
+    return known, _names(target.parent)
+
+
+def _dies_at(line: int, work: Callable[[], object]) -> bool:
+    """Whether a child that runs ``work`` gets as far as line number ``line``, where it is killed.
+
+    Raises:
+        RuntimeError: it failed before.
+    """
+    passed = itertools.count(1)
+
+    def traced(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        if frame.f_code.co_filename not in _WRITING:
+            return None
+        if event == "line" and next(passed) == line:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return traced
+
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            sys.settrace(traced)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        raise RuntimeError("The writer failed before it was killed.")
+    return os.WIFSIGNALED(status)
+
+
 def _look(
     writer: Writer,
     target: Path,
-    known: dict[str | None, str],
+    known: Mapping[str | None, str],
     outcome: Outcome,
     names: frozenset[str],
 ) -> None:
