@@ -32,6 +32,9 @@ from graphrev.errors import UsageError, printable
     help="New masks keep all weights (ones), or drop those that are 0 (zeros).",
 )
 @click.option("--sparsity", "only_report", is_flag=True, help="Report only; write no checkpoint.")
+@click.option(
+    "--freeze", metavar="NAME,…", help="Write the frozen graph of these outputs, without masks."
+)
 @click.option("--format", "form", type=click.Choice(["v1", "v2"]), help="As the input, by default.")
 @click.option("--logdir", metavar="DIR", help="Write the sparsity as TensorBoard scalars.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint.")
@@ -43,6 +46,7 @@ def command(
     kind: str | None,
     start: Any,
     only_report: bool,
+    freeze: str | None,
     form: Any,
     logdir: str | None,
     overwrite: bool,
@@ -53,6 +57,7 @@ def command(
     A dense checkpoint gets masks, a masked one has them multiplied into its kernels. Without PREFIX
     the values that the graph's variables start with are taken, or the constants of a frozen graph.
     PREFIX may be a folder, also that of a running job: its newest checkpoint is taken.
+    With --freeze OUT is a .pb file: what the named outputs need, variables and masks as constants.
     Exits with 1 when the schedule has ended and a kernel missed its target.
     """
     from graphrev.io import checkpoints
@@ -64,6 +69,9 @@ def command(
     if only_report and output is not None:
         raise UsageError("--sparsity only reports; leave out -o, or --sparsity.")
     prefix = prefix and checkpoints.newest(prefix)
+    if freeze is not None:
+        _write_frozen(prefix, freeze, output, overwrite=overwrite)
+        return 0
     graph = graph or _graph_beside(prefix)
     form = form or (checkpoints.format_of(prefix) if prefix else "v2")
     if output is not None:
@@ -87,6 +95,31 @@ def command(
         _write_scalars(logdir, rows, values)
     _tell(rows, late, output, as_json=as_json)
     return 1 if late else 0
+
+
+def _write_frozen(prefix: str | None, outputs: str, output: str | None, *, overwrite: bool) -> None:
+    """Writes a checkpoint's graph, frozen and without masks: contrib's ``strip_pruning_vars``."""
+    from graphrev.io.writing import check_target, write_file
+
+    names = [name for name in outputs.replace(" ", "").split(",") if name]
+    if prefix is None or output is None or not names:
+        raise UsageError("--freeze takes a checkpoint, the names of outputs, and -o FILE.pb.")
+    meta, target = Path(_graph_beside(prefix)), Path(output)
+    check_target(target, overwrite=overwrite, inputs=(meta,))
+
+    import tensorflow as tf
+
+    from graphrev.pruning import strip_pruning_vars_lib as strip
+
+    try:
+        stripped = strip.strip_pruning_vars_fn(strip.frozen(prefix, names), names)
+    except (tf.errors.OpError, ValueError, OSError) as error:
+        if isinstance(error, UsageError):
+            raise
+        said = printable(str(error).splitlines()[0] if str(error) else type(error).__name__, 200)
+        raise UsageError(f"'{printable(prefix)}' cannot be frozen: {said}.") from None
+    write_file(target, stripped.SerializeToString(deterministic=True))
+    click.echo(f"Wrote {printable(output)}.")
 
 
 def _graph_beside(prefix: str | None) -> str:

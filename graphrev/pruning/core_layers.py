@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import tensorflow
 
@@ -15,6 +16,7 @@ from graphrev.ir.marks import KERNEL_ATTR, ROLE_ATTR
 from graphrev.pruning.errors import PruningRuntimeError
 
 tf: Any = tensorflow.compat.v1
+CallT = TypeVar("CallT", bound=Callable[..., Any])
 _core: Any = importlib.import_module("tensorflow.core.framework.attr_value_pb2")
 
 MASK_COLLECTION = "masks"
@@ -28,6 +30,16 @@ GROUPS_COLLECTION = "graphrev_pruning_groups"
 """The names of the groups there are."""
 MASKED_WEIGHT_NAME = "weights/masked_weight"
 """The ``weights`` part tells the quantization library that the kernel is one."""
+
+
+_CLASSES = ("MaskedConv2D", "MaskedFullyConnected")
+"""Found here as in contrib; :mod:`graphrev.pruning.layer_classes` has them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("graphrev.pruning.layer_classes"), name)
 
 
 def in_group(collection: str, group: str | None) -> str:
@@ -86,6 +98,12 @@ def _mark(operation: Any, key: str, value: str) -> None:
 def mark_last_update(variable: Any) -> None:
     """Records that a variable remembers the step of the last update."""
     _mark(variable.op, ROLE_ATTR, "last-update")
+
+
+def as_it_stands(function: CallT) -> CallT:
+    """Keeps AutoGraph, which Keras runs ``call`` through, away."""
+    convert: Any = tensorflow.autograph.experimental
+    return convert.do_not_convert(function)
 
 
 def is_variable(thing: Any) -> bool:

@@ -7,22 +7,15 @@ TensorFlow's own; while it is called it reads ``mask * kernel`` where it would r
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import tensorflow
 
 from graphrev.pruning import core_layers as core
 
 tf: Any = tensorflow.compat.v1
-CallT = TypeVar("CallT", bound=Callable[..., Any])
-
-
-def _as_it_stands(function: CallT) -> CallT:
-    """Keeps AutoGraph, which Keras runs ``call`` through, away."""
-    convert: Any = tensorflow.autograph.experimental
-    return convert.do_not_convert(function)
 
 
 def _cells() -> Any:
@@ -127,7 +120,7 @@ class MaskedBasicLSTMCell(_Basic):
         super().build(inputs_shape)
         _add_mask(self)
 
-    @_as_it_stands
+    @core.as_it_stands
     def call(self, inputs: Any, state: Any) -> Any:
         """One step: ``(output, new state)`` from ``[batch, input_size]`` and a state."""
         with _reading_masked(self):
@@ -188,7 +181,7 @@ class MaskedLSTMCell(_Full):
         super().build(inputs_shape)
         _add_mask(self)
 
-    @_as_it_stands
+    @core.as_it_stands
     def call(self, inputs: Any, state: Any) -> Any:
         """One step: ``(output, new state)`` from ``[batch, input_size]`` and a state."""
         with _reading_masked(self):

@@ -135,6 +135,16 @@ def graph_def_from_checkpoint(checkpoint_dir: str, output_node_names: Sequence[s
         raise PruningValueError(
             f"Could not find a checkpoint at: {printable(str(checkpoint_dir))}."
         )
+    return frozen(prefix, output_node_names)
+
+
+def frozen(prefix: str, output_node_names: Sequence[str]) -> Any:
+    """A checkpoint, frozen: what its outputs need, variables as constants.
+
+    Args:
+        prefix: of a checkpoint with a ``.meta`` file beside it.
+        output_node_names: a list of node names.
+    """
     graph = tensorflow.Graph()
     with graph.as_default(), tf.Session(graph=graph) as session:
         saver = tf.train.import_meta_graph(f"{prefix}.meta", clear_devices=True)

@@ -59,10 +59,7 @@ class Window:
         data_format = data_format or FORMATS[rank][0]
         if data_format not in FORMATS[rank]:
             raise PruningValueError(f"Unsupported data format {data_format} for rank {rank}")
-        if not isinstance(padding, str) or padding.lower() not in ("valid", "same"):
-            raise PruningValueError(
-                f'The `padding` argument must be one of "valid", "same". Received: {padding!r}'
-            )
+        check_padding(padding)
         channels = tensorflow.compat.dimension_value(
             inputs.shape[1 if data_format.startswith("NC") else -1]
         )
@@ -70,26 +67,48 @@ class Window:
             raise PruningValueError(
                 "The channel dimension of the inputs should be defined. Found `None`."
             )
-        strides, rates = _each(stride, rank - 2, "strides"), _each(rate, rank - 2, "rate")
-        if max(strides) > 1 and max(rates) > 1:
-            raise PruningValueError(
-                "strides > 1 not supported in conjunction with dilation_rate > 1"
-            )
+        strides, rates = each_axis(stride, rank - 2, "strides"), each_axis(rate, rank - 2, "rate")
+        check_dilation(strides, rates)
         return cls(
-            _each(kernel_size, rank - 2, "kernel_size"), strides, rates, channels, data_format
+            each_axis(kernel_size, rank - 2, "kernel_size"), strides, rates, channels, data_format
         )
 
 
-def _each(value: Any, count: int, name: str) -> tuple[int, ...]:
-    """``value`` for each of ``count`` axes."""
-    values = [value] * count if isinstance(value, numbers.Integral) else value
-    try:
-        sizes = tuple(int(size) for size in values)
-    except (TypeError, ValueError):
-        sizes = ()
-    if len(sizes) != count or min(sizes) < 1:
+def check_padding(padding: Any) -> str:
+    """``padding`` in lower case.
+
+    Raises:
+        ValueError: it is neither ``valid`` nor ``same`` (a ``PruningValueError``).
+    """
+    if not isinstance(padding, str) or padding.lower() not in ("valid", "same"):
         raise PruningValueError(
-            f"The `{name}` argument must be a tuple of {count} positive integers. Received: "
-            f"{value!r}"
+            f'The `padding` argument must be one of "valid", "same". Received: {padding!r}'
         )
-    return sizes
+    return padding.lower()
+
+
+def check_dilation(strides: tuple[int, ...], rates: tuple[int, ...]) -> None:
+    """Refuses strides together with a dilation.
+
+    Raises:
+        ValueError: both are asked for (a ``PruningValueError``).
+    """
+    if max(strides) > 1 and max(rates) > 1:
+        raise PruningValueError("strides > 1 not supported in conjunction with dilation_rate > 1")
+
+
+def each_axis(value: Any, count: int, name: str) -> tuple[int, ...]:
+    """``value`` for each of ``count`` axes.
+
+    Raises:
+        ValueError: it is no positive integer, nor ``count`` of them (a ``PruningValueError``).
+    """
+    values: Any = [value] * count if isinstance(value, numbers.Integral) else value
+    try:
+        sizes: tuple[Any, ...] = tuple(values)
+    except TypeError:
+        sizes = ()
+    if len(sizes) != count or not all(isinstance(n, numbers.Integral) and n > 0 for n in sizes):
+        kind = "a positive integer" if count == 1 else f"a tuple of {count} positive integers"
+        raise PruningValueError(f"The `{name}` argument must be {kind}. Received: {value!r}")
+    return tuple(int(size) for size in sizes)

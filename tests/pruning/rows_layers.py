@@ -64,6 +64,12 @@ def regularized() -> list[str]:
     return [name.rpartition("/")[0] for name in found]
 
 
+def regularized_full() -> list[str]:
+    full(weights_regularizer=l2, biases_regularizer=l2)
+    found = variables(tf.GraphKeys.REGULARIZATION_LOSSES)
+    return [name.rpartition("/")[0] for name in found]
+
+
 def regularized_once() -> int:
     for reuse in (None, True):
         conv(scope="c", reuse=reuse, weights_regularizer=l2)
@@ -169,7 +175,7 @@ def shared_cell() -> Any:
 
 def as_plain_cell(kind: str, **options: Any) -> bool:
     """Whether a masked cell with a mask of ones does what TensorFlow's own does."""
-    plain = getattr(_cells(), kind.removeprefix("Masked"))
+    plain = getattr(_cells(), kind[len("Masked") :])
     x = tf.constant(np.random.default_rng(0).standard_normal((2, 3)), tf.float32)
     with tf.variable_scope(None, "s", initializer=tf.ones_initializer()):
         masked = cell(kind, name="one", **options)
@@ -225,6 +231,24 @@ ROWS: list[Row] = [
         regularized,
         ["Conv/kernel/Regularizer", "Conv/bias/Regularizer"],
     ),
+    (
+        "full: names of regularization losses",
+        regularized_full,
+        ["fully_connected/kernel/Regularizer", "fully_connected/bias/Regularizer"],
+    ),
+    (
+        "full: weights and biases are trained",
+        lambda: after(full, "trainable_variables"),
+        ["fully_connected/weights:0", "fully_connected/biases:0"],
+    ),
+    ("full: trainable=False", lambda: after(full, "trainable_variables", trainable=False), []),
+    ("full: all are model variables", lambda: after(full, "model_variables"), ALL_FULL),
+    (
+        "full: biases_initializer=None",
+        lambda: after(full, "variables", biases_initializer=None),
+        ALL_FULL[:3],
+    ),
+    ("full: output name", lambda: full().name, "fully_connected/Relu:0"),
     ("reuse regularizes once", regularized_once, 1),
     (
         "variables_collections, outputs_collections",

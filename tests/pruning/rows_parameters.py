@@ -128,6 +128,11 @@ ROWS: list[Row] = [
     ),
     ("apply_mask: scope by name", lambda: applied("in")["masks"], ["layer/in/mask:0"]),
     (
+        "apply_mask: a VariableScope",
+        lambda: applied(tf.VariableScope(None, "other"))["masks"],
+        ["other/mask:0"],
+    ),
+    (
         "the getters",
         getters,
         [
@@ -185,6 +190,11 @@ ROWS: list[Row] = [
         lambda: made("begin_pruning_step=5,end_pruning_step=5"),
         Raises(ValueError, SEVEN),
     ),
+    (
+        "begin > end",
+        lambda: made("begin_pruning_step=5,end_pruning_step=3"),
+        Raises(ValueError, SEVEN),
+    ),
     ("end = -7", lambda: made("end_pruning_step=-7"), Raises(ValueError, SEVEN)),
     (
         "function begin < 0",
@@ -200,6 +210,14 @@ ROWS: list[Row] = [
         (
             f"{name}=1",
             lambda name=name: made(f"{name}=1.0"),
+            Raises(ValueError, f"{name} must be in"),
+        )
+        for name in ("threshold_decay", "initial_sparsity", "target_sparsity")
+    ),
+    *(
+        (
+            f"{name}=-0.1",
+            lambda name=name: made(f"{name}=-0.1"),
             Raises(ValueError, f"{name} must be in"),
         )
         for name in ("threshold_decay", "initial_sparsity", "target_sparsity")

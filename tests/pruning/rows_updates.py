@@ -129,6 +129,13 @@ def partitioned(axes: list[int]) -> Any:
         return len(list(mask)), opened.run(mask.as_tensor()).ravel().tolist()
 
 
+def threshold_of_parts() -> Any:
+    with tf.variable_scope("", partitioner=tf.fixed_size_partitioner(2)):
+        pruning.apply_mask(tf.get_variable("w", [4, 6]))
+    (threshold,) = pruning.get_thresholds()
+    return threshold.name, threshold.shape.as_list()
+
+
 def in_two_axes() -> Any:
     parts = [np.zeros((2, 3)), np.zeros((4, 6))]
     from graphrev.pruning.assigning import partitioned_axis
@@ -316,6 +323,13 @@ ROWS: list[Row] = [
         [0, 0, 0, 0, 1],
     ),
     (
+        "... and not over a window shifted against the mask",
+        lambda: mask_of(
+            [[1.0], [1], [1], [9], [2]] * np.ones((1, 2)), "block_height=4,block_width=2"
+        )[:, 0].tolist(),
+        [1, 1, 1, 1, 0],
+    ),
+    (
         "unknown pooling",
         lambda: mask_of(np.ones((2, 2)), "block_height=2,block_pooling_function=SUM"),
         Raises(ValueError, "Unknown pooling function for block sparsity: SUM"),
@@ -347,6 +361,7 @@ ROWS: list[Row] = [
     ),
     ("partitioned: rows", lambda: partitioned([2, 1]), (2, [0.0] * 12 + [1.0] * 12)),
     ("partitioned: columns", lambda: partitioned([1, 3]), (3, [0.0] * 12 + [1.0] * 12)),
+    ("partitioned: one threshold", threshold_of_parts, ("threshold:0", [])),
     ("partitioned: two axes", in_two_axes, Raises(ValueError, "Number of partitioned axes")),
     (
         "summaries",

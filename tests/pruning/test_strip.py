@@ -12,6 +12,7 @@ import tensorflow
 
 from graphrev import pruning
 from graphrev.errors import GraphrevError
+from tests.cli.runner import assert_refused, invoke
 from tests.pruning.running import session
 
 tf: Any = tensorflow.compat.v1
@@ -188,3 +189,27 @@ def test_stripped_checkpoint_is_written(tmp_path: Path) -> None:
 def test_stripping_without_an_output_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Need to specify atleast 1 output node"):
         pruning.strip_pruning_vars(str(tmp_path), " , ", str(tmp_path), "small.pb")
+
+
+def test_cli_writes_what_strip_pruning_vars_wrote(tmp_path: Path, capsys: Any) -> None:
+    """Its flags checkpoint_dir, output_node_names, output_dir and filename as an argument, two
+    options, and one refusal for each that is missing."""
+    name, before = saved(tmp_path)
+    small = tmp_path / "pruning_stripped.pb"
+    call = ("checkpoint", tmp_path, "--freeze", f" {name} , ", "-o", small)
+    assert invoke(capsys, *call).code == 0
+    written = tf.GraphDef.FromString(small.read_bytes())
+    pruning.strip_pruning_vars(str(tmp_path), name, str(tmp_path), "by_call.pb")
+    assert small.read_bytes() == (tmp_path / "by_call.pb").read_bytes()
+    np.testing.assert_array_equal(value_in(written, f"{name}:0"), before)
+    assert_refused(invoke(capsys, *call), 2, "exists")
+    assert invoke(capsys, *call, "--overwrite").code == 0
+    for lacking in (call[:4], ("checkpoint", tmp_path, "--freeze", " , ", "-o", small)):
+        assert_refused(invoke(capsys, *lacking), 2, "--freeze takes a checkpoint")
+    other = tmp_path / "other.pb"
+    unknown = ("checkpoint", tmp_path, "--freeze", "nope", "-o", other)
+    assert_refused(invoke(capsys, *unknown), 2, "nope is not in graph")
+    next(tmp_path.glob("model-3.index")).write_bytes(b"none")
+    broken = ("checkpoint", tmp_path / "model-3", "--freeze", name, "-o", other)
+    assert_refused(invoke(capsys, *broken), 2, "cannot be frozen")
+    assert not other.exists()

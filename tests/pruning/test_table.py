@@ -17,12 +17,18 @@ import tensorflow
 
 from graphrev import layers, pruning
 from graphrev.errors import GraphrevError
-from tests.pruning import rows_blocks, rows_layers, rows_parameters, rows_updates
+from tests.pruning import rows_blocks, rows_classes, rows_layers, rows_parameters, rows_updates
 from tests.pruning.rows import Raises, Row
 
 tf: Any = tensorflow.compat.v1
-ROWS = [*rows_layers.ROWS, *rows_parameters.ROWS, *rows_updates.ROWS, *rows_blocks.ROWS]
-UPSTREAM = ("already exists", "reuse=True")
+ROWS = [
+    *rows_layers.ROWS,
+    *rows_classes.ROWS,
+    *rows_parameters.ROWS,
+    *rows_updates.ROWS,
+    *rows_blocks.ROWS,
+]
+UPSTREAM = ("already exists", "reuse=True", "is incompatible with the layer", "not understood")
 """What TensorFlow itself says."""
 
 
