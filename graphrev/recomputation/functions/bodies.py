@@ -9,7 +9,7 @@ from types import MappingProxyType
 from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import BodyError, function_of
 from graphrev.analysis.functions_counters import Counters
-from graphrev.analysis.functions_pairs import origin
+from graphrev.analysis.functions_pairs import Link, origin
 from graphrev.editor import rename_nodes
 from graphrev.io.constants import splat
 from graphrev.ir import Argument, AttrValue, DType, Function, Node, Shape, TensorRef
@@ -122,6 +122,8 @@ class Bodies:
             return old if value is None else self._past(maker, old, value)
         if value is not None:
             maker = maker.evolve(inputs=(*maker.inputs[: int(self._loop)], value))
+        elif maker.op == "OptionalFromValue":  # another branch still needs the link, this one not
+            maker = Node(maker.name, "OptionalNone")
         nodes[maker.name] = maker
         return old
 
@@ -200,23 +202,24 @@ class Bodies:
             return replace(old, name=name)
         for link, value in self._demand.sides.values.items():
             if link.argument == place:
-                self._open(place, name, origin(self._graph, value))
+                self._open(link, name, origin(self._graph, value))
         return replace(old, name=name)
 
-    def _open(self, place: int, name: str, value: TensorRef) -> None:
+    def _open(self, link: Link, name: str, value: TensorRef) -> None:
         """Takes the value of a link that stays out of the argument again."""
         body = self._wires.backward
-        readers = body.graph.readers.get(body.arguments[place], ())
+        readers = body.graph.readers.get(body.arguments[link.argument], ())
         opens = ("TensorListPopBack", "OptionalGetValue")
         opener = next((body.graph[r] for r in readers if body.graph[r].op in opens), None)
         if opener is None:
-            self._supplies.setdefault(value, TensorRef(name))
+            if self._wires.links[link] == self._wires.forward.returned[link.output]:
+                self._supplies.setdefault(value, TensorRef(name))
             return
         free = self._free(opener.name)
         inputs = (TensorRef(name), *self._renamed(opener.inputs[1:]))
         self._nodes[free] = opener.evolve(name=free, inputs=inputs, control_inputs=())
         if opener.op == "TensorListPopBack":
-            self._opened[place] = free
+            self._opened[link.argument] = free
             self._supplies.setdefault(value, TensorRef(free, 1))
         else:
             self._supplies.setdefault(value, TensorRef(free))

@@ -186,3 +186,27 @@ def test_a_saved_variable_is_right_in_every_iteration() -> None:
         done, _ = rewrite(before, anchor_every=every)
         for count in range(5):
             assert_same(before, done.after, names, (count,))
+
+
+def unlike_branches_in_a_branch(x: Any, n: Any) -> Any:
+    first, second = tf.split(layer(x, "stem"), 2, axis=1)
+    first, second = tf.tile(first, [1, 2]), tf.tile(second, [1, 2])
+
+    def more() -> Any:
+        a, b = pair(first, second)
+        return layer(layer(a, "u"), "t"), b
+
+    def inner() -> Any:
+        return tf.cond(n > 4, lambda: pair(first, second), more)
+
+    return tf.cond(n > 2, inner, lambda: (layer(first, "v") * 0.5, tf.sin(second)))
+
+
+def test_what_only_another_branch_hands_on_is_not_handed_on_under_its_old_number() -> None:
+    before, names = build(unlike_branches_in_a_branch)
+    done, plan = rewrite(before)
+    assert plan.functions
+    for function in done.after.functions.values():
+        held = [n.inputs[0] for n in function.nodes.values() if n.op == "OptionalFromValue"]
+        assert len(set(held)) == len(held)
+    assert_same(before, done.after, names, (5, 3, 0))
