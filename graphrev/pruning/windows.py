@@ -108,7 +108,9 @@ def each_axis(value: Any, count: int, name: str) -> tuple[int, ...]:
         sizes: tuple[Any, ...] = tuple(values)
     except TypeError:
         sizes = ()
-    if len(sizes) != count or not all(isinstance(n, numbers.Integral) and n > 0 for n in sizes):
+    if len(sizes) != count or not all(
+        isinstance(n, numbers.Integral) and int(n) > 0 for n in sizes
+    ):
         kind = "a positive integer" if count == 1 else f"a tuple of {count} positive integers"
         raise PruningValueError(f"The `{name}` argument must be {kind}. Received: {value!r}")
     return tuple(int(size) for size in sizes)
