@@ -75,7 +75,7 @@ class Rewritten:
         """Writes the result, whole or not at all.
 
         Where a pass changed the shapes of variables (``shrink``), their checkpoint is written
-        beside: ``small.meta`` gets ``small.index`` and its data.
+        beside: ``small.meta`` gets ``small.index`` and its data. A SavedModel holds its own.
 
         Args:
             path: ``.pb``, ``.pbtxt``, ``.meta`` or a folder, as the input allows.
@@ -86,9 +86,10 @@ class Rewritten:
             OutputError: it cannot be written; nothing was half-written.
         """
         values = self.variables
-        if values is not None:
+        if values is not None and (self.model.frame is None or Path(path).suffix):
             _save_variables(values, path, overwrite=overwrite)
-        save(self.model, path, overwrite=overwrite)
+            values = None
+        _save(self.model, path, values, overwrite=overwrite)
 
     @property
     def variables(self) -> Mapping[str, Any] | None:
@@ -117,11 +118,17 @@ def save(model: Model, path: str | Path, *, overwrite: bool = False) -> None:
         UsageError: the file exists and ``overwrite`` is not set, or its extension does not fit.
         OutputError: it cannot be written; nothing was half-written.
     """
+    _save(model, path, None, overwrite=overwrite)
+
+
+def _save(
+    model: Model, path: str | Path, variables: Mapping[str, Any] | None, *, overwrite: bool
+) -> None:
     from graphrev.io.writing import check_target
 
     files.check_extension(model, path)
     check_target(Path(path), overwrite=overwrite)
-    files.save(model, path)
+    files.save(model, path, variables)
 
 
 def _save_variables(values: Mapping[str, Any], path: str | Path, *, overwrite: bool) -> None:
@@ -130,11 +137,6 @@ def _save_variables(values: Mapping[str, Any], path: str | Path, *, overwrite: b
     from graphrev.io.writing import check_target
 
     target = Path(path)
-    if not target.suffix:
-        raise UsageError(
-            f"'{printable(str(path))}': the variables changed their shapes, and this version does "
-            "not write them into a SavedModel. Write a .meta, and export from that."
-        )
     prefix = target.with_suffix("")
     for file in (*checkpoints.written_files(prefix, "v2"), target):
         check_target(file, overwrite=overwrite)
@@ -209,7 +211,8 @@ def rewrite(
         from graphrev.io import live
 
         live.check_untouched(target)
-        chosen = tuple(_leaving_functions(pass_) for pass_ in chosen)
+        # Functions of a live graph, and what calls them, cannot be changed.
+        chosen = tuple(_told(pass_, functions="keep") for pass_ in chosen)
         model, report = _run(_model_of(target), chosen, feeds, progress)
         live.replay_on(target, report.run.edits)
     else:
@@ -353,22 +356,23 @@ def _run(
         ) from None
 
 
-def _leaving_functions(pass_: Pass[Any]) -> Pass[Any]:
-    """The pass for a live graph, where functions and what calls them cannot be changed."""
-    known = any(f.name == "functions" for f in fields(pass_))
-    return replace(pass_, functions="keep") if known else pass_  # pyright: ignore
+def _told(pass_: Pass[Any], **options: Any) -> Pass[Any]:
+    """The pass with those of ``options`` that it has."""
+    own = {f.name for f in fields(pass_)} & set(options)
+    return replace(pass_, **{key: options[key] for key in own}) if own else pass_
 
 
 def _aware(pass_: Pass[Any], model: Model) -> Pass[Any]:
-    """The pass, told what the model's signatures feed and fetch."""
+    """The pass, told what the model's signatures feed and fetch, and where its variables are."""
     known = {"fed": model.fed, "fetched": model.fetched}
-    options = {f.name for f in fields(pass_)}
-    more = {
-        key: tuple(dict.fromkeys((*getattr(pass_, key), *names)))
+    more: dict[str, Any] = {
+        key: tuple(dict.fromkeys((*getattr(pass_, key, ()), *names)))
         for key, names in known.items()
-        if key in options and names
+        if names
     }
-    return replace(pass_, **more) if more else pass_
+    if model.variables is not None and getattr(pass_, "checkpoint", "") is None:
+        more["checkpoint"] = model.variables
+    return _told(pass_, **more)
 
 
 def _targets(model: Model) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from graphrev.errors import InvalidInputError, OutputError, UsageError, printable
 from graphrev.io import saved_models, text, wire
@@ -193,20 +194,23 @@ def _readable(source: str, kind: str, data: bytes) -> Generator[None]:
         raise InvalidInputError(f"'{printable(source)}': {error}") from None
 
 
-def save(model: Model, path: str | Path) -> None:
+def save(model: Model, path: str | Path, variables: Mapping[str, Any] | None = None) -> None:
     """Writes a model, whole or not at all; what was at ``path`` is replaced.
 
     Args:
         path: a ``.pb``, ``.pbtxt`` or ``.meta`` file, or a folder for a SavedModel. A model without
             an envelope can only be written as a GraphDef.
+        variables: what a SavedModel's variables hold from now on, by saved name; without it they
+            are copied.
 
     Raises:
-        UsageError: the extension does not fit the model.
+        UsageError: the extension does not fit the model, or other graphs of the SavedModel read
+            the variables that changed.
         OutputError: the result is over 2 GiB, or cannot be written there.
     """
     target = Path(path)
     if model.frame is not None and target.suffix not in (".pb", ".pbtxt", ".meta"):
-        _save_folder(model, target)
+        _save_folder(model, target, variables)
         return
     write_file(target, encode(model, target))
 
@@ -263,14 +267,24 @@ def _sized(data: bytes, target: Path) -> bytes:
     return data
 
 
-def _save_folder(model: Model, target: Path) -> None:
+def _save_folder(model: Model, target: Path, variables: Mapping[str, Any] | None) -> None:
     envelope, frame = model.envelope, model.frame
     assert envelope is not None and frame is not None
+    if variables is not None and frame.others:
+        raise UsageError(
+            f"'{printable(model.source)}' holds {frame.others + 1} graphs that share the "
+            "variables, whose shapes changed. Write a .meta, and export from that."
+        )
     meta = envelope.encode(encode_graph(model.graph))
     data = _sized(saved_models.encode_saved_model(meta, frame), target)
 
     def fill(folder: Path) -> None:
-        saved_models.copy_companions(frame, folder)
+        saved_models.copy_companions(frame, folder, variables=variables is None)
+        if variables is not None:
+            from graphrev.io.checkpoints import write_checkpoint
+
+            (folder / saved_models.VARIABLES).mkdir()
+            write_checkpoint(folder / saved_models.VARIABLES / "variables", variables)
         (folder / "saved_model.pb").write_bytes(data)
 
     write_folder(target, fill)

@@ -65,6 +65,11 @@ class Model:
         """Tensors that the signatures fetch by name, sorted."""
         return self.envelope.signature_tensors(meta_graphs.OUTPUTS) if self.envelope else ()
 
+    @property
+    def variables(self) -> str | None:
+        """The prefix of the checkpoint in a SavedModel; ``None`` where there is none."""
+        return self.frame.variables if self.frame else None
+
     def rewritten(self, graph: Graph, edits: EditLog) -> Model:
         """The model with ``graph`` in place of its own, everything around it kept true.
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from graphrev.io import wire
 from graphrev.io.meta_graphs import Envelope, open_meta_graph
 
+VARIABLES = "variables"
+"""The folder of the checkpoint."""
 _VERSION, _META_GRAPH = 1, 2
 _TRAIN = "train"
 
@@ -29,6 +31,17 @@ class SavedModelFrame:
 
     folder: Path
     fields: tuple[wire.Field | None, ...]
+
+    @property
+    def variables(self) -> str | None:
+        """The prefix of the checkpoint of its variables; ``None`` where it has no variables."""
+        prefix = self.folder / VARIABLES / "variables"
+        return str(prefix) if prefix.with_name("variables.index").is_file() else None
+
+    @property
+    def others(self) -> int:
+        """How many more MetaGraphDefs it holds; all of them read the same variables."""
+        return sum(field is not None and field[0] == _META_GRAPH for field in self.fields)
 
 
 def open_saved_model(data: bytes, folder: Path) -> tuple[bytes, Envelope, SavedModelFrame]:
@@ -61,10 +74,15 @@ def encode_saved_model(meta_graph: bytes, frame: SavedModelFrame) -> bytes:
     )
 
 
-def copy_companions(frame: SavedModelFrame, target: Path) -> None:
-    """Copies variables, assets and whatever else lies beside ``saved_model.pb``."""
+def copy_companions(frame: SavedModelFrame, target: Path, *, variables: bool = True) -> None:
+    """Copies variables, assets and whatever else lies beside ``saved_model.pb``.
+
+    Args:
+        variables: whether the variables are copied, too.
+    """
+    left = {"saved_model.pb"} if variables else {"saved_model.pb", VARIABLES}
     for entry in sorted(frame.folder.iterdir()):
-        if entry.name == "saved_model.pb":
+        if entry.name in left:
             continue
         if entry.is_dir():
             shutil.copytree(entry, target / entry.name, symlinks=True)

@@ -78,7 +78,11 @@ def _save(tracker: Tracker, node: Node) -> None:
     spelled = constants.string_values(slices) if isinstance(slices, TensorValue) else ()
     for place, ref in enumerate(node.inputs[_FIXED:]):
         if place >= len(spelled) or spelled[place]:
-            reason = f"'{node.name}' saves '{ref.node}' as a part of a larger tensor"
+            variable = origin(tracker.graph, ref.node)
+            reason = (
+                f"'{node.name}' saves '{variable}' as a part of a larger tensor (freeze the graph, "
+                "and they go)"
+            )
             tracker.block_all((ref,), "opaque", node.name, reason)
 
 
@@ -100,15 +104,21 @@ WEIGHT_RULES: dict[str, Rule] = {
     "IsVariableInitialized": _nothing,
     "VarIsInitializedOp": _nothing,
     "DestroyResourceOp": _nothing,
+    "DisableCopyOnRead": _nothing,
     "NoOp": _nothing,
 }
 
 
 def origin(graph: Graph, name: str) -> str:
-    """The constant or variable that a kernel is, seen through reads and views."""
+    """The constant or variable that a kernel is, seen through reads and views.
+
+    Of a kernel that is put together from parts, the first.
+    """
     while graph[name].op in _VIEWS:
-        name = graph[name].inputs[0].node
+        name = graph[name].inputs[graph[name].op == "Concat"].node
     return name
 
 
-_VIEWS = frozenset("Identity ReadVariableOp Cast ExpandDims Reshape Squeeze Transpose".split())
+_VIEWS = frozenset(
+    "Identity ReadVariableOp Cast ExpandDims Reshape Squeeze Transpose Concat ConcatV2".split()
+)

@@ -42,7 +42,7 @@ class Shrink(Pass[ShrinkPlan]):
         multiple: layers keep a number of channels that is a multiple of this, where they had so
             many; 8 or 16 suits vector units.
         checkpoint: for a graph with variables, the checkpoint that holds their values. The smaller
-            one is written beside the graph.
+            one is written beside the graph. A SavedModel's own is found.
         fed: tensors ("name:0") that are fed by name; they keep their channels.
         fetched: tensors that are fetched by name; they keep theirs. Nodes that nothing reads are
             results, and do so always.
@@ -84,8 +84,11 @@ class Shrink(Pass[ShrinkPlan]):
         folds = tuple(find_folds(removal))
         additions = [fold for fold in folds if isinstance(fold, Addition)]
         smaller = _smaller(removal, weights, additions)
-        names = saved_names(graph)
-        changed = {names.get(one.name, one.name): one.values for one in smaller}
+        changed = {
+            one.name: one.values
+            for one in smaller
+            if one.values is not None and is_variable(graph[one.name].op)
+        }
         return ShrinkPlan(
             rejections,
             smaller=smaller,
@@ -101,7 +104,7 @@ class Shrink(Pass[ShrinkPlan]):
             carriers=removal.carrying,
             before=before,
             after=cost_after(removal),
-            saved=None if saved is None else _replaced(saved, changed),
+            saved=None if saved is None else weights.after(changed),
         )
 
     def apply(self, plan: ShrinkPlan, editor: GraphEditor) -> None:
@@ -125,22 +128,21 @@ class Shrink(Pass[ShrinkPlan]):
                 "freeze the graph."
             )
         values, names = read_checkpoint(self.checkpoint), saved_names(graph)
+        stored = StoredWeights(graph, values)
         for name in variables:
-            _check_variable(graph, name, names.get(name, name), values, self.checkpoint)
+            _check_variable(graph, name, stored, self.checkpoint)
         known = {names.get(n, n) for n, node in graph.nodes.items() if is_variable(node.op)}
         return {name: value for name, value in values.items() if name in known}
 
 
-def _check_variable(
-    graph: Graph, name: str, key: str, values: Mapping[str, Array], checkpoint: str
-) -> None:
+def _check_variable(graph: Graph, name: str, stored: StoredWeights, checkpoint: str) -> None:
     shape: Any = graph[name].attrs["shape"]
-    found = values[key].shape if key in values else None
-    if found != tuple(shape.dims):
-        said = "is not in it" if found is None else f"has the shape {list(found)}"
+    value = stored.variable(name)
+    if value is None or value.shape != tuple(shape.dims):
+        said = "is not in it" if value is None else f"has the shape {list(value.shape)}"
         raise UsageError(
             f"shrink: the checkpoint '{printable(checkpoint)}' is of another graph: "
-            f"'{printable(key)}' {list(shape.dims)} {said}."
+            f"'{printable(stored.key(name))}' {list(shape.dims)} {said}."
         )
 
 
@@ -231,11 +233,3 @@ def _kernels(channels: Channels, smaller: tuple[Smaller, ...]) -> dict[str, int]
         if name in names:
             found[name] = 2
     return found
-
-
-def _replaced(
-    saved: Mapping[str, Array], changed: Mapping[str, Array | None]
-) -> Mapping[str, Array]:
-    return {
-        name: value if (new := changed.get(name)) is None else new for name, value in saved.items()
-    }

@@ -183,7 +183,7 @@ def own_parameter(channels: Channels, ref: TensorRef, reader: str) -> str | None
 _READS = frozenset({"Identity", "ReadVariableOp"})
 _SERVANTS = frozenset(
     "Assign AssignVariableOp SaveV2 SaveSlices IsVariableInitialized VarIsInitializedOp "
-    "DestroyResourceOp".split()
+    "DestroyResourceOp DisableCopyOnRead".split()
 )
 
 

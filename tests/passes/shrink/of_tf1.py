@@ -1,7 +1,8 @@
 """A residual net as TensorFlow 1.15 programs build it; for TensorFlow 1.15 (Python 3.7) and 2.
 
-``python of_tf1.py build FOLDER`` writes ``model`` (a checkpoint with its .meta), ``frozen.pb`` and
-what the net computes; ``run`` says how far ``small.pb`` and ``small.meta`` are from it.
+``python of_tf1.py build FOLDER`` writes ``model`` (a checkpoint with its .meta), ``frozen.pb``, the
+SavedModel ``exported`` and what the net computes; ``run`` says how far ``small.pb``, ``small.meta``
+and the SavedModel ``small`` are from it.
 """
 
 import json
@@ -56,6 +57,8 @@ def build(folder):
                 variable.load(value, session)
         np.save(str(folder / "y.npy"), session.run("y:0", BATCH))
         tf.train.Saver().save(session, str(folder / "model"))
+        x, y = (graph.get_tensor_by_name(name) for name in ("x:0", "y:0"))
+        tf.saved_model.simple_save(session, str(folder / "exported"), {"x": x}, {"y": y})
         convert = tf.graph_util.convert_variables_to_constants
         frozen = convert(session, graph.as_graph_def(), ["y"])
         (folder / "frozen.pb").write_bytes(frozen.SerializeToString())
@@ -74,6 +77,9 @@ def run(folder):
         )
         far["variables"] = float(np.abs(session.run("y:0", BATCH) - want).max())
         session.run(tf.global_variables_initializer())
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.saved_model.loader.load(session, ["serve"], str(folder / "small"))
+        far["saved_model"] = float(np.abs(session.run("y:0", BATCH) - want).max())
     far["scale"] = float(np.abs(want).max())
     print(json.dumps(far))
 

@@ -26,13 +26,16 @@ def check(python: str, folder: Path) -> None:
     frozen.save(folder / "small.pb")
     trained = gr.rewrite(folder / "model.meta", f"shrink{{checkpoint={folder / 'model'}}}")
     trained.save(folder / "small.meta")
-    for result in (frozen, trained):
+    exported = gr.rewrite(folder / "exported", "shrink")
+    exported.save(folder / "small")
+    for result in (frozen, trained, exported):
         plan = result.report.steps[0].plan.to_json()
         assert plan["channels_removed"] + plan["carriers"] == 3 + 3 + 1
         assert plan["parameters"]["after"] < plan["parameters"]["before"]
     far = json.loads(child("run").splitlines()[-1])
     assert far["frozen"] <= 1e-5 * max(1.0, far["scale"])
     assert far["variables"] <= 1e-5 * max(1.0, far["scale"])
+    assert far["saved_model"] <= 1e-5 * max(1.0, far["scale"])
 
 
 @pytest.mark.slow
