@@ -10,7 +10,7 @@ from typing import Any
 
 from graphrev.analysis.crossings import Crossing, new_crossings
 from graphrev.analysis.frames_summary import Place, places
-from graphrev.analysis.liveness import MemoryProfile, predict_memory, training_targets
+from graphrev.analysis.liveness import MemoryProfile, predict_step
 from graphrev.edits import Edit
 from graphrev.errors import printable
 from graphrev.ir import Graph, Shape
@@ -71,8 +71,7 @@ class Report:
         return self._memory(self.run.after) if self.changed else self.memory_before
 
     def _memory(self, graph: Graph) -> MemoryProfile:
-        named = tuple(name for name in self.targets if name in graph)
-        return predict_memory(graph, named or training_targets(graph), self.feeds)
+        return predict_step(graph, self.targets, self.feeds)
 
     @cached_property
     def places(self) -> tuple[Place, ...]:

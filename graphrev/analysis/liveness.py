@@ -75,6 +75,17 @@ def predict_memory(
     return _Player(graph, known, _needed(graph, fetches, frozenset(feeds or ()))).play()
 
 
+def predict_step(
+    graph: Graph, targets: Iterable[str], feeds: Mapping[str, Shape] | None = None
+) -> MemoryProfile:
+    """The memory profile of a training step, for those of ``targets`` that the graph holds.
+
+    Where it holds none of them, the step is what :func:`training_targets` finds.
+    """
+    named = tuple(name for name in targets if name in graph)
+    return predict_memory(graph, named or training_targets(graph), feeds)
+
+
 def training_targets(graph: Graph) -> tuple[str, ...]:
     """What a training step runs for: the ops that apply the optimizer, else all that nobody reads.
 

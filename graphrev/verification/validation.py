@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from graphrev.analysis.liveness import predict_memory, training_targets
+from graphrev.analysis.liveness import predict_step
 from graphrev.errors import GraphrevError, printable
-from graphrev.ir import Graph, Shape
+from graphrev.ir import Shape
 from graphrev.pipeline import Run, Step
 from graphrev.verification.equivalence import verify
 from graphrev.verification.result import Verification
@@ -110,18 +110,14 @@ def too_much(run: Run, feeds: Mapping[str, Shape], targets: tuple[str, ...]) -> 
     nodes = max(len(run.before), len(run.after))
     if nodes > MOST_NODES:
         return f"{nodes} nodes, over {MOST_NODES}; --verify=numeric runs both graphs all the same"
-    peak = max(_peak(graph, feeds, targets) for graph in (run.before, run.after))
+    steps = (predict_step(graph, targets, feeds) for graph in (run.before, run.after))
+    peak = max(step.peak_bytes or 0 for step in steps)
     if peak > MOST_BYTES:
         return (
             f"a step is predicted to take {peak / 1e6:.0f} MB, over {MOST_BYTES / 1e6:.0f}; "
             "--verify=numeric runs both graphs all the same"
         )
     return ""
-
-
-def _peak(graph: Graph, feeds: Mapping[str, Shape], targets: tuple[str, ...]) -> int:
-    named = tuple(name for name in targets if name in graph)
-    return predict_memory(graph, named or training_targets(graph), feeds).peak_bytes or 0
 
 
 def _compared(

@@ -24,7 +24,6 @@ from graphrev.passes.recompute.plan import Deferral, RegionPlan, Typed
 from graphrev.passes.recompute.planner import Planner
 from graphrev.passes.recompute.regions import Region, scope_of
 from graphrev.pipeline import Code, Rejection
-from graphrev.recomputation.differentiated import reached_by_gradients
 from graphrev.recomputation.facts import METADATA_OPS, Facts
 
 
@@ -37,7 +36,7 @@ def by_differentiation(
     makes. Gradients of linear layers consist of ordinary ops alone: without an optimizer they are
     not recognised, and the region gets a gradient that nobody asks for.
     """
-    hits = reached_by_gradients(facts, [region.nodes for region in regions])
+    hits = facts.reached_by_gradients([region.nodes for region in regions])
     now = [region for region, hit in zip(regions, hits) if hit]
     return now, [region for region, hit in zip(regions, hits) if not hit]
 

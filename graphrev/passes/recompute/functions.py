@@ -11,55 +11,27 @@ from graphrev.analysis import ops
 from graphrev.analysis.frames_loops import find_frames
 from graphrev.analysis.functions_calls import FUNCTIONAL, LOOPS
 from graphrev.analysis.functions_pairs import bodies_of
-from graphrev.editor import GraphEditor
-from graphrev.edits import Cause
 from graphrev.ir import Function, Graph, Node
 from graphrev.ir.marks import RECOMPUTE_ATTR, is_opted_out, recompute_regions
-from graphrev.passes.recompute.apply import apply_recompute
-from graphrev.passes.recompute.plan import RecomputePlan
 from graphrev.recomputation.functions.combining import Combined
-from graphrev.recomputation.functions.plan import Done
-from graphrev.recomputation.functions.rewriting import kept_functions, rewrite_functions
-
-Analyze = Callable[[Graph], RecomputePlan]
-"""Plans one level: a graph, its functions left as they are."""
+from graphrev.recomputation.functions.plan import FunctionsDone, Inner
+from graphrev.recomputation.functions.rewriting import rewrite_functions
 
 
-def with_functions(
-    graph: Graph, inner: Analyze, analyze: Analyze, frames: str | None
-) -> RecomputePlan:
-    """The plan for the graph itself, behind what is done in its functions.
+def in_functions(graph: Graph, inner: Inner, frames: str | None) -> FunctionsDone:
+    """What the pass does in the library of ``graph``.
 
     Args:
-        inner: plans a body.
-        analyze: plans the graph.
+        inner: plans and rewrites a body.
         frames: finds the names of functional loops whose whole bodies are regions.
     """
-
-    def run(level: Graph) -> Done:
-        plan = inner(level)
-        if plan.is_empty:
-            return Done(level, (), plan.rejections)
-        editor = GraphEditor(level, Cause("recompute"))
-        apply_recompute(plan, editor)
-        parts = (*plan.regions, *plan.loops)
-        return Done(editor.finish()[0], tuple(p.to_json() for p in parts), plan.rejections)
-
     named = _named_bodies(graph, frames)
-    done = rewrite_functions(
-        graph, run, lambda function: function.name in named or _has_marks(function), _marker(frames)
+    return rewrite_functions(
+        graph,
+        inner,
+        lambda function: function.name in named or has_marks(function),
+        _marker(frames),
     )
-    plan = analyze(done.graph)
-    rejections = (*plan.rejections, *done.rejections)
-    return replace(
-        plan, rejections=rejections, functions=tuple(done.plans), function_edits=done.edits
-    )
-
-
-def without_functions(graph: Graph, analyze: Analyze) -> RecomputePlan:
-    """The plan for the graph itself, and which of its functions might have been rewritten."""
-    plan = analyze(graph)
-    return replace(plan, rejections=(*plan.rejections, *kept_functions(graph, _has_marks)))
 
 
 def names_functional_loops_alone(graph: Graph, frames: str) -> bool:
@@ -69,7 +41,8 @@ def names_functional_loops_alone(graph: Graph, frames: str) -> bool:
     return not v1 and bool(_named_bodies(graph, frames))
 
 
-def _has_marks(function: Function) -> bool:
+def has_marks(function: Function) -> bool:
+    """Whether a function holds marked regions."""
     return any(recompute_regions(node) for node in function.nodes.values())
 
 

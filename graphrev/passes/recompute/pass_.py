@@ -15,9 +15,9 @@ from graphrev.passes.recompute.apply import apply_recompute
 from graphrev.passes.recompute.backward_passes import BackwardPass, Readers
 from graphrev.passes.recompute.deferred import Deferrer, by_differentiation
 from graphrev.passes.recompute.functions import (
+    has_marks,
+    in_functions,
     names_functional_loops_alone,
-    with_functions,
-    without_functions,
 )
 from graphrev.passes.recompute.loops.planning import plan_loops
 from graphrev.passes.recompute.loops.selection import select
@@ -29,6 +29,7 @@ from graphrev.passes.recompute.regions import Region, marked_regions
 from graphrev.passes.recompute.triggers import with_triggers
 from graphrev.pipeline import Code, Pass, Rejection
 from graphrev.recomputation.differentiated import is_forward_only
+from graphrev.recomputation.functions.levels import behind_functions, beside_functions, on_bodies
 from graphrev.recomputation.facts import Facts
 
 
@@ -71,13 +72,14 @@ class Recompute(Pass[RecomputePlan]):
         if not graph.functions:
             return self._analyze_level(graph)
         if self.functions == "keep":
-            return without_functions(graph, self._analyze_level)
+            return beside_functions(graph, self._analyze_level, has_marks)
         forward = self.forward if is_forward_only(graph) else "reject"
         inner = replace(self, frames=None, forward=forward, fed=(), fetched=(), functions="keep")
+        done = in_functions(graph, on_bodies(self, inner._analyze_level), self.frames)
         outer = self
         if self.frames is not None and names_functional_loops_alone(graph, self.frames):
             outer = replace(self, frames=None)
-        return with_functions(graph, inner._analyze_level, outer._analyze_level, self.frames)
+        return behind_functions(done, outer._analyze_level)
 
     def _analyze_level(self, graph: Graph) -> RecomputePlan:
         """The same for the graph itself, its functions left as they are."""
@@ -103,7 +105,7 @@ class Recompute(Pass[RecomputePlan]):
         loops = plan_loops(facts, planner.shapes, planner.contexts, chosen.tasks)
         outside = (*notes, *refused, *unheld, *cyclic, *left)
         rejections = (*outside, *chosen.rejections, *loops.rejections)
-        return RecomputePlan(rejections, (*planned, *deferred), loops.plans, loops.edits)
+        return RecomputePlan(rejections, (*planned, *deferred), loops.plans, loop_edits=loops.edits)
 
     def apply(self, plan: RecomputePlan, editor: GraphEditor) -> None:
         """Adds the recomputation of every planned region and re-points its backward readers."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from graphrev.edits import EditLog
 from graphrev.errors import printable
 from graphrev.ir import DType, TensorRef
 from graphrev.passes.recompute.loops.plan import LoopPlan
-from graphrev.pipeline import Plan
-from graphrev.recomputation.functions.plan import FunctionPlan
+from graphrev.recomputation.functions.levels import LevelPlan
 from graphrev.recomputation.steps import Redirect, Replay
 
 
@@ -115,16 +113,11 @@ class RegionPlan:
 
 
 @dataclass(frozen=True)
-class RecomputePlan(Plan):
+class RecomputePlan(LevelPlan):
     """Regions to compute again, and why each other one is left alone."""
 
     regions: tuple[RegionPlan, ...] = ()
     loops: tuple[LoopPlan, ...] = ()
-    loop_edits: EditLog = ()
-    """The edits that carry out all of ``loops``."""
-    functions: tuple[FunctionPlan, ...] = ()
-    function_edits: EditLog = ()
-    """The edits that carry out all of ``functions``; they come first."""
 
     @property
     def is_empty(self) -> bool:
@@ -145,6 +138,10 @@ class RecomputePlan(Plan):
         lines = (_region_line(region) for region in self.regions)
         loops = (loop.describe() for loop in self.loops)
         return (*lines, *loops, *(function.describe() for function in self.functions))
+
+    def parts(self) -> tuple[dict[str, Any], ...]:
+        """The regions and the loops, as plain data."""
+        return tuple(part.to_json() for part in (*self.regions, *self.loops))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""

@@ -19,7 +19,6 @@ from graphrev.passes.reversible.region import (
 )
 from graphrev.passes.reversible.surroundings import Surroundings
 from graphrev.pipeline import Code, Rejection
-from graphrev.recomputation.differentiated import undifferentiated_loops
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ class Checks:
     def _deferred(self, half: Half) -> bool:
         """Whether a half in a branch in a loop body is left to whoever differentiates the loop."""
         number = self.around.flow.frames.frame(half.y.node)
-        return self.defers and bool(undifferentiated_loops(self.around, (number,)))
+        return self.defers and number in self.around.undifferentiated_loops
 
     def _dtype(self, half: Half) -> Rejection | None:
         dtype = self.around.dtype(self.around.graph[half.y.node])

@@ -28,10 +28,6 @@ from graphrev.passes.reversible.stateless import add_seed, add_twin, replayed_in
 from graphrev.passes.reversible.surroundings import Surroundings
 from graphrev.passes.reversible.uses import Candidate, backward_readers
 from graphrev.pipeline import Code, Rejection
-from graphrev.recomputation.differentiated import (
-    reached_by_gradients,
-    undifferentiated_loops,
-)
 from graphrev.recomputation.facts import ALIAS_OP
 from graphrev.recomputation.steps import Replay
 
@@ -46,7 +42,7 @@ def undifferentiated(
     for gradients that consist of ordinary ops alone, as those of linear layers do.
     """
     ends = [[ref.node for ref in item.chain.outputs] for item in candidates]
-    reached = reached_by_gradients(around, ends)
+    reached = around.reached_by_gradients(ends)
     open_ = [item for item, hit in zip(candidates, reached) if not hit]
     readers = dict(zip(map(id, open_), backward_readers(around, open_)))
     later: list[Candidate] = []
@@ -64,7 +60,7 @@ def undifferentiated_in_loops(
     """Of candidates that lie in loop bodies those whose loop is differentiated, and the others."""
     frames = around.flow.frames
     numbers = [frames.frame(item.chain.halves[-1].y.node) for item in candidates]
-    open_ = undifferentiated_loops(around, numbers)
+    open_ = around.undifferentiated_loops
     now = [item for item, number in zip(candidates, numbers) if number not in open_]
     later = [item for item, number in zip(candidates, numbers) if number in open_]
     return now, list(map(_paired, later))

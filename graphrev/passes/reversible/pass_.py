@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 from graphrev.analysis import ops
@@ -31,11 +32,7 @@ from graphrev.passes.reversible.drift import (
     longest_segment,
     worst_drift,
 )
-from graphrev.passes.reversible.functions import (
-    in_functions,
-    with_functions,
-    without_functions,
-)
+from graphrev.passes.reversible.functions import WANTED, anchors
 from graphrev.passes.reversible.halves import Chain, Half, Pair
 from graphrev.passes.reversible.loops.planning import Limits, plan_loops
 from graphrev.passes.reversible.marked import find_marked
@@ -48,6 +45,8 @@ from graphrev.passes.reversible.surroundings import BLOCK_ATTR, Surroundings
 from graphrev.passes.reversible.uses import Candidate, Readers, backward_readers
 from graphrev.pipeline import Code, Pass, Rejection
 from graphrev.recomputation.differentiated import is_forward_only
+from graphrev.recomputation.functions.levels import behind_functions, beside_functions, on_bodies
+from graphrev.recomputation.functions.rewriting import rewrite_functions
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,17 @@ class Reversible(Pass[ReversiblePlan]):
         if not graph.functions:
             return self._analyze_level(graph)
         if self.functions == "keep":
-            return without_functions(graph, self._analyze_level, self.detect)
+            return beside_functions(graph, self._analyze_level, WANTED[self.detect])
         forward = self.forward if is_forward_only(graph) else "reject"
         inner = replace(self, forward=forward, fed=(), fetched=(), functions="keep")
         limits = Limits(self.anchor_every, self.max_drift)
-        done = in_functions(graph, inner._analyze_level, self.detect, limits)
-        return with_functions(graph, done, self._analyze_level)
+        done = rewrite_functions(
+            graph,
+            on_bodies(self, inner._analyze_level),
+            WANTED[self.detect],
+            anchors=partial(anchors, limits),
+        )
+        return behind_functions(done, self._analyze_level)
 
     def _analyze_level(self, graph: Graph) -> ReversiblePlan:
         """The same for the graph itself, its functions left as they are."""
@@ -138,7 +142,9 @@ class Reversible(Pass[ReversiblePlan]):
         deferred = tuple(plan for plan in plans if plan.deferred)
         blocks, cyclic = without_cycles(around, [plan for plan in plans if not plan.deferred])
         rejections = [*rejections, *cyclic, *loops.rejections]
-        return ReversiblePlan(tuple(rejections), (*blocks, *deferred), loops.plans, loops.edits)
+        return ReversiblePlan(
+            tuple(rejections), (*blocks, *deferred), loops.plans, loop_edits=loops.edits
+        )
 
     def apply(self, plan: ReversiblePlan, editor: GraphEditor) -> None:
         """Adds the recomputation of every planned block and re-points its backward readers."""
@@ -219,10 +225,10 @@ class Reversible(Pass[ReversiblePlan]):
         """A plan for each backward pass through the chain, or why there is none."""
         chain = item.chain
         dtype = around.dtype(around.graph[chain.halves[-1].y.node]) or DType.FLOAT
-        anchors = anchored_streams(chain, self._anchor_every(dtype, chain))
+        kept = anchored_streams(chain, self._anchor_every(dtype, chain))
         fetched = frozenset(chain.streams) & _tensors(self.fetched)
         yield from (_fetched(chain, stream) for stream in chain.streams if stream in fetched)
-        saved = anchors | fetched
+        saved = kept | fetched
         drift = worst_drift(dtype, chain, saved)
         if self.max_drift is not None and drift > self.max_drift:
             yield _drifts(chain, drift, self.max_drift)

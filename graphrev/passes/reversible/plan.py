@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from graphrev.edits import EditLog
 from graphrev.errors import printable
 from graphrev.ir import DType, TensorRef
 from graphrev.passes.reversible.halves import Half
 from graphrev.passes.reversible.loops.plan import LoopPlan
-from graphrev.pipeline import Plan
-from graphrev.recomputation.functions.plan import FunctionPlan
+from graphrev.recomputation.functions.levels import LevelPlan
 from graphrev.recomputation.steps import Redirect, Replay
 
 
@@ -151,16 +149,11 @@ def _half_json(plan: HalfPlan) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class ReversiblePlan(Plan):
+class ReversiblePlan(LevelPlan):
     """Blocks to rewrite, and why each near miss is left alone."""
 
     blocks: tuple[BlockPlan, ...] = ()
     loops: tuple[LoopPlan, ...] = ()
-    loop_edits: EditLog = ()
-    """The edits that carry out all of ``loops``."""
-    functions: tuple[FunctionPlan, ...] = ()
-    function_edits: EditLog = ()
-    """The edits that carry out all of ``functions``; they come first."""
 
     @property
     def is_empty(self) -> bool:
@@ -186,6 +179,10 @@ class ReversiblePlan(Plan):
         lines = (_block_line(block) for block in self.blocks)
         loops = (loop.describe() for loop in self.loops)
         return (*lines, *loops, *(function.describe() for function in self.functions))
+
+    def parts(self) -> tuple[dict[str, Any], ...]:
+        """The blocks and the loops, as plain data."""
+        return tuple(part.to_json() for part in (*self.blocks, *self.loops))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -62,8 +62,7 @@ class Library:
         now |= self._reached({}, kept)
         return frozenset(name for name in self.now if name not in now)
 
-    def _reached(self, nodes: Mapping[str, Node], roots: object) -> frozenset[str]:
-        assert isinstance(roots, list | frozenset)
+    def _reached(self, nodes: Mapping[str, Node], roots: Iterable[str]) -> frozenset[str]:
         graph = self.around(self.graph)
         seen, pending = set[str](), [MAIN, *roots]
         while pending:

@@ -10,7 +10,7 @@ from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import HOLDER_OP
 from graphrev.analysis.functions_calls import BRANCHES
 from graphrev.analysis.functions_counters import find_counters
-from graphrev.analysis.functions_pairs import Link, arguments_of, bodies_of, origin
+from graphrev.analysis.functions_pairs import Link, arguments_of, origin
 from graphrev.editor import GraphEditor
 from graphrev.ir import Argument, AttrValue, DType, Function, FunctionRef, Node, Shape, TensorRef
 from graphrev.recomputation.functions.bodies import Bodies, Layout, Slot, any_shape
@@ -273,4 +273,4 @@ def condition_of(node: Node) -> str | None:
     return value.name if isinstance(value, FunctionRef) else None
 
 
-__all__ = ["Change", "bodies_of", "condition_of", "write_change"]
+__all__ = ["Change", "condition_of", "write_change"]

@@ -16,7 +16,6 @@ from graphrev.analysis.frames_loops import ROOT
 from graphrev.errors import UsageError, printable
 from graphrev.passes.recompute.regions import UNFIT_FOR_A_SCOPE, Region
 from graphrev.pipeline import Rejection
-from graphrev.recomputation.differentiated import undifferentiated_loops
 from graphrev.recomputation.facts import Facts
 from graphrev.recomputation.loops.refusals import no_gradient_loop
 
@@ -79,7 +78,7 @@ def select(
             others.append(region)
     rejections: list[Rejection] = []
     tasks: list[Task] = []
-    open_ = undifferentiated_loops(facts, hosted) if defer else frozenset[int]()
+    open_ = facts.undifferentiated_loops if defer else frozenset[int]()
     open_ -= named
     for number in sorted({*named, *hosted} - open_):
         pairs = facts.flow.gradients.get(number, ())
