@@ -71,6 +71,8 @@ class MaskedGraph:
     def masked(self, values: Values, start: Start) -> dict[str, Any]:
         """A dense checkpoint's variables with masks beside them.
 
+        One that was masked under another criterion keeps its masks and gets the figures it lacks.
+
         Args:
             start: ``ones`` for masks that keep everything, ``zeros`` for masks that drop what is
                 zero already.
@@ -79,6 +81,10 @@ class MaskedGraph:
             UsageError: it has masks already, or is of another graph.
         """
         there = [mask.mask for mask in self.masks if mask.mask in values]
+        lacking = self._lacking(values)
+        if lacking and len(there) == len(self.masks):
+            self._check(values, masks=True)
+            return {**values, **lacking}
         if there:
             raise UsageError(
                 f"The checkpoint holds masks already: {_listed(there)}. Use --to dense to fold "
@@ -94,6 +100,11 @@ class MaskedGraph:
         for node in (*self._scores, *([] if self._last is None else [self._last])):
             result[self._key(node.name)] = self._initial(node)
         return result
+
+    def _lacking(self, values: Values) -> dict[str, Any]:
+        """What the criterion's figures start as, of those that ``values`` does not hold."""
+        keys = {self._key(node.name): node for node in self._scores}
+        return {key: self._initial(node) for key, node in keys.items() if key not in values}
 
     def dense(self, values: Values) -> dict[str, Any]:
         """A masked checkpoint's variables with every kernel multiplied by its mask.

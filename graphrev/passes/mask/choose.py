@@ -15,6 +15,7 @@ from graphrev.ir import Graph
 from graphrev.ir.marks import group_of, is_opted_out, is_prunable, kernel_of, role_of
 from graphrev.passes.mask.derived import CHANGES, changed_use, weights_only
 from graphrev.passes.mask.gradients import updated_by
+from graphrev.passes.mask.inside import kernels_inside
 from graphrev.passes.mask.joins import joined
 from graphrev.passes.mask.roles import CONVOLUTIONS, VIEWS, kernel_positions
 from graphrev.passes.mask.trace import Kernel, lookup_of, other_readers, reads_itself
@@ -182,7 +183,7 @@ def _kept_dense(graph: Graph, kernels: Sequence[Kernel], choice: Choice) -> dict
 
 
 def unmasked(graph: Graph, kernels: Sequence[Kernel]) -> tuple[Rejection, ...]:
-    """The convolution and product ops whose kernel is no variable, one rejection per kernel."""
+    """The ops whose kernel is no variable of the graph itself, one rejection per kernel."""
     known = {tensor for kernel in kernels for tensor in kernel.tensors}
     computed = weights_only(graph)
     found: dict[str, Rejection] = {}
@@ -199,7 +200,7 @@ def unmasked(graph: Graph, kernels: Sequence[Kernel]) -> tuple[Rejection, ...]:
             rejection = _no_variable(graph, node.name, source, is_kernel)
             if rejection is not None:
                 found[source] = rejection
-    return tuple(found.values())
+    return (*found.values(), *kernels_inside(graph, kernels))
 
 
 def _source(graph: Graph, name: str) -> str:

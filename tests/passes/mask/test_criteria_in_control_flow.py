@@ -1,0 +1,163 @@
+"""Criteria and regrowth of kernels in loops, branches and parts: a reason, or exactly by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphrev
+from graphrev.io import checkpoints
+from graphrev.pipeline import Code
+from tests.cli.runner import assert_refused, invoke
+from tests.nets import snapshot, tf
+from tests.passes.mask.nets import Session, added, batch, built, mask, minimize, variable, zeros
+
+X = {"x:0": batch((2, 4))}
+NEEDS_GRADIENT = ({"criterion": "taylor"}, {"criterion": "movement"}, {"regrowth": "rigl"})
+
+
+def inputs() -> Any:
+    return tf.matmul(tf.placeholder(tf.float32, [2, 4], "x"), variable("u", [4, 4]))
+
+
+def looped() -> Any:
+    w, x = variable("w", [4, 4]), inputs()
+    body = lambda i, h: (i + 1, tf.tanh(tf.matmul(h, w)))  # noqa: E731
+    return tf.reduce_sum(tf.while_loop(lambda i, h: i < 3, body, [0, x])[1])
+
+
+def branched() -> Any:
+    w, x = variable("w", [4, 4]), inputs()
+    taken = tf.placeholder_with_default(True, [], "taken")
+    return tf.reduce_sum(tf.cond(taken, lambda: tf.tanh(tf.matmul(x, w)), lambda: x))
+
+
+def parted() -> Any:
+    with tf.variable_scope("", partitioner=tf.fixed_size_partitioner(2)):
+        start = tf.random_normal_initializer(stddev=0.3, seed=1)
+        w = tf.get_variable("w", [4, 4], initializer=start)
+    return tf.reduce_sum(tf.tanh(tf.matmul(inputs(), w)))
+
+
+CASES = {"loop": looped, "branch": branched, "parts": parted}
+
+
+@pytest.fixture(params=["v1", "v2"])
+def flow(request: pytest.FixtureRequest) -> Iterator[str]:
+    was = tf.control_flow_v2_enabled()
+    (tf.disable_control_flow_v2 if request.param == "v1" else tf.enable_control_flow_v2)()
+    yield request.param
+    (tf.enable_control_flow_v2 if was else tf.disable_control_flow_v2)()
+
+
+@pytest.mark.parametrize("options", NEEDS_GRADIENT, ids=lambda o: next(iter(o.values())))
+@pytest.mark.parametrize("case", CASES)
+def test_kernel_whose_gradient_is_not_plain_is_left_alone_with_a_reason(
+    case: str, options: dict[str, Any], flow: str
+) -> None:
+    _, plan = mask(built(CASES[case]), sparsity=0.5, end=9, **options)
+    assert [kernel.variable for kernel in plan.kernels] == ["u"]
+    left = {r.nodes[0].partition("/")[0]: r for r in plan.rejections}
+    assert set(left) == {"w"}
+    asks = " ".join(f"{key}={value}" for key, value in options.items())
+    if left["w"].code is Code.NO_GRADIENT:
+        assert left["w"].reason.startswith(asks)
+    else:
+        assert flow == "v2" and case != "parts"
+        assert left["w"].code is Code.KERNEL_SHARED
+        assert "Kernel 'w' is passed into a function by" in left["w"].reason
+
+
+def nested(resource: bool = False) -> Any:
+    """Multiplied by in a branch in a loop, read there where it is a resource."""
+    w, x = variable("w", [4, 4], resource=resource), inputs()
+    inner = lambda h: tf.cond(h[0, 0] > 0, lambda: tf.tanh(tf.matmul(h, w)), lambda: h)  # noqa: E731
+    body = lambda i, h: (i + 1, inner(h))  # noqa: E731
+    return tf.reduce_sum(tf.while_loop(lambda i, h: i < 3, body, [0, x])[1])
+
+
+@pytest.mark.parametrize("resource", [False, True])
+@pytest.mark.parametrize("train", [False, True])
+def test_kernel_of_functions_alone_has_a_reason(train: bool, resource: bool) -> None:
+    was = tf.control_flow_v2_enabled()
+    tf.enable_control_flow_v2()
+    try:
+        graph = built(lambda: nested(resource), train=train)
+    finally:
+        None if was else tf.disable_control_flow_v2()
+    _, plan = mask(graph, sparsity=0.5)
+    assert [kernel.variable for kernel in plan.kernels] == ["u"]
+    (left,) = plan.rejections
+    assert (left.code, left.nodes[0]) == (Code.KERNEL_SHARED, "w")
+    assert graph[left.nodes[1]].op in ("While", "StatelessWhile")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_set_needs_no_gradient_and_exchanges_as_many_as_it_drops(case: str) -> None:
+    was = tf.control_flow_v2_enabled()
+    tf.disable_control_flow_v2()
+    try:
+        graph = built(CASES[case])
+    finally:
+        tf.enable_control_flow_v2() if was else None
+    spec = "set(drop_fraction=0.5)"
+    session = Session(mask(graph, sparsity=0.5, frequency=1, end=9, regrowth=spec)[0].after)
+    seen: list[Any] = []
+    for _ in range(4):
+        session.run("train", X)
+        assert set(zeros(session).values()) == ({4, 8} if case == "parts" else {8})
+        names = added(session.graph, "mask")
+        seen.append(np.concatenate([session.value(n) for k, n in names.items() if k[0] == "w"]))
+    assert not np.array_equal(seen[1], seen[-1])
+
+
+def trained(spec: str, folder: Path, steps: int) -> tuple[str, Any]:
+    """A masked graph's file and, where steps are run, its checkpoint and masks."""
+    with tf.Graph().as_default() as graph:
+        w = variable("l/w", [4, 4], resource=True)
+        minimize(tf.reduce_sum(tf.matmul(tf.placeholder(tf.float32, [2, 4], "x"), w)))
+        before = graphrev.rewrite(snapshot(graph), [])
+    path = folder / f"{len(spec)}.pb"
+    graphrev.rewrite(before.graph_def, spec).save(path)
+    session = Session(graphrev.load(path).graph)
+    for _ in range(steps):
+        session.run("train", X)
+    if steps:
+        session.run("save/control_dependency:0", {"save/Const:0": str(folder / "model")})
+    return str(path), session
+
+
+OPTIONS = "sparsity=0.5,frequency=1,first=masked,last=masked"
+
+
+def test_checkpoint_of_magnitude_starts_a_taylor_graph(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The masks go on; what the criterion remembers starts at 0. Unconverted, TensorFlow names
+    the variable that is missing."""
+    _, old = trained(f"mask{{{OPTIONS}}}", tmp_path, 3)
+    taylor, new = trained(f"mask{{{OPTIONS},criterion=taylor}}", tmp_path, 0)
+    with pytest.raises(tf.errors.NotFoundError, match="l/score not found in checkpoint"):
+        new.run("save/restore_all", {"save/Const:0": str(tmp_path / "model")})
+    call = ("checkpoint", tmp_path / "model", "-g", taylor, "--to", "masked", "-o")
+    assert invoke(capsys, *call, tmp_path / "start").code == 0
+    new.run("save/restore_all", {"save/Const:0": str(tmp_path / "start")})
+    for name in ("l/w", "l/mask", "global_step"):
+        np.testing.assert_array_equal(new.value(name), old.value(name))
+    assert not new.value("l/score").any()
+    new.run("train", X)
+    assert (new.value("l/mask") == 0).sum() == 8 and new.value("l/score").any()
+    again = ("checkpoint", tmp_path / "start", "-g", taylor, "--to", "masked", "-o")
+    assert_refused(invoke(capsys, *again, tmp_path / "twice"), 2, "holds masks already")
+
+
+def test_checkpoint_of_taylor_restores_into_a_magnitude_graph(tmp_path: Path) -> None:
+    _, old = trained(f"mask{{{OPTIONS},criterion=taylor}}", tmp_path, 3)
+    _, new = trained(f"mask{{{OPTIONS}}}", tmp_path, 0)
+    assert "l/score" in checkpoints.read_checkpoint(tmp_path / "model")
+    new.run("save/restore_all", {"save/Const:0": str(tmp_path / "model")})
+    np.testing.assert_array_equal(new.value("l/mask"), old.value("l/mask"))
