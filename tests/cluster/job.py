@@ -48,9 +48,8 @@ def dense(x: Any, name: str) -> Any:
         return tf.tanh(tf.matmul(x, kernel))
 
 
-def forward() -> Any:
+def loss_of(x: Any) -> Any:
     """The loss: marked pairs, then a region that is computed again."""
-    x = tf.placeholder(tf.float32, [BATCH, WIDTH], name="x")
     x1, x2 = tf.split(dense(x, "stem"), 2, axis=1)
     for number in range(PAIRS):
         with graphrev.residual_pair():
@@ -64,7 +63,7 @@ def forward() -> Any:
 
 def build(optimizer: Any) -> dict[str, Any]:
     """The training graph on the default graph."""
-    loss = forward()
+    loss = loss_of(tf.placeholder(tf.float32, [BATCH, WIDTH], name="x"))
     step = tf.train.get_or_create_global_step()
     train = optimizer.minimize(loss, global_step=step, name="train")
     return {"loss": loss, "train": train, "step": step}

@@ -17,6 +17,7 @@ from graphrev.passes.mask.derived import CHANGES, changed_use, weights_only
 from graphrev.passes.mask.gradients import updated_by
 from graphrev.passes.mask.inside import kernels_inside
 from graphrev.passes.mask.joins import joined
+from graphrev.passes.mask.mirrors import mirrored
 from graphrev.passes.mask.roles import CONVOLUTIONS, VIEWS, kernel_positions
 from graphrev.passes.mask.trace import Kernel, lookup_of, other_readers, reads_itself
 from graphrev.pipeline import Code, Rejection
@@ -154,8 +155,10 @@ def _untrained(graph: Graph, kernel: Kernel, choice: Choice, trains: bool) -> Re
 
 
 def _kept_dense(graph: Graph, kernels: Sequence[Kernel], choice: Choice) -> dict[str, Rejection]:
-    """The first and last kernel, where there are at least three (partitions count as one)."""
+    """The first and last kernel, where there are three; partitions and mirrors count as one."""
     groups = joined(graph, kernels)
+    for copy, first in mirrored(graph, groups).items():
+        groups[copy] = groups[first]
     if len(set(groups.values())) < 3:
         return {}
     ids = index_of(graph).ids

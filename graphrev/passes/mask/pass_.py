@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -13,9 +13,10 @@ from graphrev.ir import Graph
 from graphrev.passes.mask.apply import apply_masks
 from graphrev.passes.mask.choose import Choice, choose, erk, grouped, targets, unmasked
 from graphrev.passes.mask.coupling import Coupled, couple
-from graphrev.passes.mask.criteria import MAGNITUDE, Criterion
+from graphrev.passes.mask.criteria import MAGNITUDE, Criterion, Random
 from graphrev.passes.mask.gradients import Gradients
 from graphrev.passes.mask.joins import drop_torn
+from graphrev.passes.mask.mirrors import mirrored, refuse_mirrors
 from graphrev.passes.mask.plan import GradientMask, KernelPlan, MaskPlan, ReadPlan, Thaw
 from graphrev.passes.mask.regrowth import NO_REGROWTH, Regrowth
 from graphrev.passes.mask.rewiring import rewires
@@ -264,6 +265,7 @@ class Mask(Pass[MaskPlan]):
         shapes = {name: one.structure for name, one in coupled.items()} or structures(
             graph, whole, self.structure
         )
+        self._check_mirrors(graph, kept)
         groups = grouped(graph, whole, self.allocation)
         plans = tuple(
             replace(
@@ -290,6 +292,21 @@ class Mask(Pass[MaskPlan]):
         names = frozenset(kept)
         return MaskPlan(
             left, plans, update, find_savers(graph, names), find_initializers(graph, names)
+        )
+
+    def _check_mirrors(self, graph: Graph, names: Iterable[str]) -> None:
+        """Refuses what would choose other weights of a kernel than of its copy elsewhere.
+
+        A running criterion follows the gradients of its own device, before they are summed.
+        """
+        criterion, regrowth = self._criterion, self._regrowth
+        refuse_mirrors(
+            mirrored(graph, names),
+            {
+                f"allocation={self.allocation}": self.allocation in ("global", "groups"),
+                f"criterion={criterion.name}": criterion.running or isinstance(criterion, Random),
+                f"regrowth={regrowth.name}": regrowth.grows,
+            },
         )
 
     def apply(self, plan: MaskPlan, editor: GraphEditor) -> None:

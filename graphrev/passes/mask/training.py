@@ -8,6 +8,7 @@ from graphrev.analysis.order import ancestor_labels, descendant_labels, index_of
 from graphrev.errors import UsageError, printable
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
 from graphrev.passes.mask.gradients import updated_by
+from graphrev.passes.mask.mirrors import without_copies
 from graphrev.passes.mask.plan import UpdatePlan
 from graphrev.passes.mask.schedule import Schedule
 
@@ -67,7 +68,7 @@ def _update(
 def _untrained(graph: Graph, schedule: Schedule, step: Node | None) -> UpdatePlan:
     """A graph that nothing trains yet: the update is an op of its own."""
     if step is None:
-        found = step_variables(graph, graph.nodes)
+        found = without_copies(graph, step_variables(graph, graph.nodes))
         step = graph[found[0]] if len(found) == 1 else None
     if step is not None:
         return _update(schedule, step, (), None, False)
@@ -160,7 +161,7 @@ def _advances(graph: Graph, name: str, step: str) -> bool:
 
 
 def _step(graph: Graph, behind: Sequence[str]) -> Node:
-    found = step_variables(graph, behind)
+    found = without_copies(graph, step_variables(graph, behind))
     if len(found) == 1:
         return graph[found[0]]
     if not found:
