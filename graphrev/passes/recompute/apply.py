@@ -27,6 +27,7 @@ from graphrev.ir.deferred import (
 )
 from graphrev.ir.marks import without_marks
 from graphrev.passes.recompute.plan import Deferral, Gate, RecomputePlan, RegionPlan, Typed
+from graphrev.recomputation.branches import add_done, recomputed_inputs
 from graphrev.recomputation.stateless import add_seed, replace_by_twin, twin_node
 
 
@@ -115,20 +116,37 @@ class _Writer:
                 new = TensorRef(self._copies[ref.node], ref.index)
                 editor.redirect(ref, new, redirect.readers)
         with editor.because(region.name, "update after the recomputation has read the old value"):
+            done = self._all_done()
             for guard in region.guards:
-                editor.add_controls(guard.mutator, (self._copies[name] for name in guard.clones))
+                editor.add_controls(guard.mutator, done)
+
+    def _all_done(self) -> tuple[str, ...]:
+        """Nodes that run when all copies have run, or are dead."""
+        results = self._region.results
+        done = tuple(self._identity(r, self._copied(r.tensor), "done", ()) for r in results)
+        if done and self._region.conditional:
+            return (self._done(results[0].tensor.node, done),)
+        return done
+
+    def _done(self, name: str, waits: tuple[str, ...]) -> str:
+        return add_done(f"{self._scope}/{name}", waits, self._attrs({}), self._editor)
 
     def _gate(self, gate: Gate, value: TensorRef) -> TensorRef:
         """An identity of ``value`` that waits for the triggers."""
+        may_be_dead = self._region.conditional_triggers
+        waits = (self._done(gate.tensor.node, may_be_dead),) if may_be_dead else ()
+        return TensorRef(self._identity(gate, value, "gate", (*self._region.triggers, *waits)))
+
+    def _identity(self, gate: Gate, value: TensorRef, role: str, waits: tuple[str, ...]) -> str:
         node = Node(
-            name=self._editor.unique_name(f"{self._scope}/{gate.tensor.node}/gate"),
+            name=self._editor.unique_name(f"{self._scope}/{gate.tensor.node}/{role}"),
             op="Identity",
             inputs=(value,),
-            control_inputs=self._region.triggers,
+            control_inputs=waits,
             device=gate.device,
             attrs=self._attrs({"T": gate.dtype}),
         )
-        return TensorRef(self._editor.add(node))
+        return self._editor.add(node)
 
     def _copy(self, name: str) -> str:
         node = without_marks(self._editor[name])
@@ -136,9 +154,10 @@ class _Writer:
             seed = self._gate(Gate(TensorRef(name), DType.INT32, node.device), self._seeds[name])
             node = twin_node(node, self._twins[name], seed)
         attrs = {**node.attrs, **self._attrs({CLONE_ATTR: name.encode()})}
+        flowing = recomputed_inputs(node)
         clone = node.evolve(
             name=self._editor.unique_name(f"{self._scope}/{name}"),
-            inputs=tuple(self._copied(ref) for ref in node.inputs),
+            inputs=(*(self._copied(ref) for ref in flowing), *node.inputs[len(flowing) :]),
             attrs=MappingProxyType(attrs),
             extra=b"",
         )

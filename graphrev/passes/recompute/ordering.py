@@ -74,7 +74,7 @@ def _blocking_node(facts: Facts, plan: RegionPlan, low: Sequence[float]) -> str 
     own, graph = set(plan.clones), facts.graph
     read = (ref.node for name in plan.clones for ref in graph[name].inputs if ref.node not in own)
     controls = (source for name in plan.clones for source in graph[name].control_inputs)
-    for name in (*plan.triggers, *read, *controls):
+    for name in (*plan.triggers, *plan.conditional_triggers, *read, *controls):
         if low[facts.index.ids[name]] <= plan.rank:
             return name
     return None

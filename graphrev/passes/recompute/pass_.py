@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from graphrev.analysis import ops
-from graphrev.analysis.frames import control_contexts
+from graphrev.analysis.frames import Context, control_contexts
 from graphrev.analysis.shapes import infer_shapes
 from graphrev.editor import GraphEditor
 from graphrev.ir import Graph, TensorRef
@@ -29,8 +29,8 @@ from graphrev.passes.recompute.regions import Region, marked_regions
 from graphrev.passes.recompute.triggers import with_triggers
 from graphrev.pipeline import Code, Pass, Rejection
 from graphrev.recomputation.differentiated import is_forward_only
-from graphrev.recomputation.functions.levels import behind_functions, beside_functions, on_bodies
 from graphrev.recomputation.facts import Facts
+from graphrev.recomputation.functions.levels import behind_functions, beside_functions, on_bodies
 
 
 @dataclass(frozen=True)
@@ -85,25 +85,28 @@ class Recompute(Pass[RecomputePlan]):
         """The same for the graph itself, its functions left as they are."""
         facts = Facts.of(graph)
         replayed = self._replayed(graph)
-        marked = [region for region in marked_regions(facts, replayed) if region.nodes]
+        contexts = control_contexts(graph)
+        found = marked_regions(facts, contexts, replayed)
+        marked = [region for region in found if region.nodes]
+        bare = tuple(_bare_loop(r) for r in found if r.around_loop and not r.nodes)
         if not marked and self.frames is None:
-            return RecomputePlan(())
+            return RecomputePlan(bare)
         chosen = select(facts, marked, self.frames, defer=self.forward == "defer")
         regions = list(chosen.others)
         fetched = _tensors(self.fetched)
-        planner = self._planner(facts, replayed)
+        planner = self._planner(facts, contexts, replayed)
         now, later = regions, list[Region]()
         if self.forward == "defer":
             now, later = by_differentiation(facts, regions)
         readers = backward_readers(facts, now, fetched)
         plans, passes, refused = _plans(planner, zip(now, readers))
-        planned, unheld = with_triggers(facts, plans, passes)
+        planned, unheld = with_triggers(facts, plans, passes, contexts)
         planned, cyclic = without_cycles(facts, planned)
         planned = _whole(plans, planned)
         deferred, left = _deferred(planner, later, chosen.later)
         notes = _fetched(regions, fetched)
         loops = plan_loops(facts, planner.shapes, planner.contexts, chosen.tasks)
-        outside = (*notes, *refused, *unheld, *cyclic, *left)
+        outside = (*notes, *bare, *refused, *unheld, *cyclic, *left)
         rejections = (*outside, *chosen.rejections, *loops.rejections)
         return RecomputePlan(rejections, (*planned, *deferred), loops.plans, loop_edits=loops.edits)
 
@@ -111,11 +114,13 @@ class Recompute(Pass[RecomputePlan]):
         """Adds the recomputation of every planned region and re-points its backward readers."""
         apply_recompute(plan, editor)
 
-    def _planner(self, facts: Facts, replayed: frozenset[str]) -> Planner:
+    def _planner(
+        self, facts: Facts, contexts: Mapping[str, Context], replayed: frozenset[str]
+    ) -> Planner:
         return Planner(
             facts,
             infer_shapes(facts.graph, skip=facts.gradient_side),
-            control_contexts(facts.graph),
+            contexts,
             _tensors(self.fed),
             replayed,
             self.random == "stateless",
@@ -163,6 +168,14 @@ def _deferred(
     planned = [outcome for outcome in outcomes if isinstance(outcome, RegionPlan)]
     kept, cyclic = without_joint_cycles(planner.facts, planned)
     return kept, [*(o for o in outcomes if isinstance(o, Rejection)), *cyclic]
+
+
+def _bare_loop(region: Region) -> Rejection:
+    reason = (
+        f"Region '{region.name}' holds a loop and nothing else: open the scope in its body, "
+        "or name its frame with frames=…"
+    )
+    return Rejection(Code.CROSSES_FRAME, reason, region.members[:4])
 
 
 def _fetched(regions: Iterable[Region], fetched: frozenset[TensorRef]) -> list[Rejection]:

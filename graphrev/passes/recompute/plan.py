@@ -14,7 +14,7 @@ from graphrev.recomputation.steps import Redirect, Replay
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """An activation that enters the region: its type, and the device its gate is put on."""
+    """A tensor that an identity is made of: its type, and the device that is put on."""
 
     tensor: TensorRef
     dtype: DType
@@ -23,7 +23,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """``mutator`` writes a reference variable in place: it must wait for ``clones``."""
+    """``mutator`` writes a reference variable in place, whose value the ``clones`` read."""
 
     mutator: str
     clones: tuple[str, ...]
@@ -66,6 +66,10 @@ class RegionPlan:
         guards: in-place updates that must wait for copies that still read the old value.
         replays: random ops to make stateless.
         freed_bytes: activation bytes no longer kept for the backward pass, where shapes are known.
+        conditional_triggers: triggers in branches, which need not be taken.
+        results: what is recomputed for readers, where guarded updates wait for it: Grappler does
+            not fuse an op that somebody waits for, and would round a copied product otherwise.
+        conditional: whether copies lie in branches.
         deferral: set where the graph is not differentiated yet; gates, triggers, redirects and
             guards are then the gradient's business, when somebody asks for it.
     """
@@ -81,6 +85,9 @@ class RegionPlan:
     replays: tuple[Replay, ...]
     freed_bytes: int | None
     deferral: Deferral | None = None
+    conditional_triggers: tuple[str, ...] = ()
+    results: tuple[Gate, ...] = ()
+    conditional: bool = False
 
     @property
     def kept(self) -> tuple[TensorRef, ...]:
@@ -105,7 +112,7 @@ class RegionPlan:
             "recomputed_nodes": len(self.clones),
             "recomputed_tensors": [str(ref) for ref in self.recomputed],
             "deferred": self.deferral is not None,
-            "triggers": list(self.triggers),
+            "triggers": [*self.triggers, *self.conditional_triggers],
             "guarded_updates": sorted({guard.mutator for guard in self.guards}),
             "stateless_random_ops": [replay.node for replay in self.replays],
             "freed_bytes": self.freed_bytes,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphrev.analysis import ops
-from graphrev.analysis.frames import Context
+from graphrev.analysis.frames import Context, is_outside_loops
 from graphrev.analysis.shapes import Shapes
 from graphrev.ir import Node, TensorRef
 from graphrev.ir.marks import is_opted_out
@@ -15,6 +15,7 @@ from graphrev.passes.recompute.backward_passes import Readers, Use
 from graphrev.passes.recompute.plan import Gate, Guard, RegionPlan
 from graphrev.passes.recompute.regions import Region
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.branches import recomputed_inputs
 from graphrev.recomputation.facts import Facts
 from graphrev.recomputation.guards import buffer_owner, later_updates
 from graphrev.recomputation.scopes import common_scope
@@ -49,7 +50,7 @@ class Planner:
             reason = f"Region '{region.name}' is recomputed already."
             return Rejection(Code.ALREADY_REWRITTEN, reason, region.nodes[:4])
         uses = [use for backward in readers.passes for use in backward.uses]
-        framed = self.framed(region, (use.reader for use in uses))
+        framed = self.framed(region)
         if framed is not None:
             return framed
         if not uses:
@@ -74,10 +75,13 @@ class Planner:
         objection = next(self.objections(region, clones, uses), None)
         if objection is not None:
             return objection
-        gates = self._gates(region, clones)
+        gates = self._gates(region, self._entering(region, clones))
         if isinstance(gates, Rejection):
             return gates
         guards = tuple(self._guards(region, clones))
+        results = self._gates(region, (use.tensor for use in uses if guards))
+        if isinstance(results, Rejection):
+            return results
         foreign = self._foreign(region, readers, number, guards)
         if foreign is not None:
             return foreign
@@ -87,6 +91,8 @@ class Planner:
             rank=self.facts.position(region.nodes[-1]),
             clones=clones,
             gates=gates,
+            results=results,
+            conditional=any(name in self.contexts for name in clones),
             triggers=(),
             redirects=_redirects(uses),
             guards=guards,
@@ -114,10 +120,10 @@ class Planner:
                 return Rejection(Code.VARIABLE_CHANGES, reason, (guard.mutator, *guard.clones[:1]))
         return None
 
-    def framed(self, region: Region, readers: Iterable[str] = ()) -> Rejection | None:
-        """The objection to a region, or readers of it, that lie in a loop or a branch."""
-        for name in (*region.members, *readers):
-            if name in self.contexts:
+    def framed(self, region: Region) -> Rejection | None:
+        """The objection to a region that lies in a loop."""
+        for name in region.nodes:
+            if not is_outside_loops(self.contexts.get(name, ())):
                 place = " > ".join(self.contexts[name])
                 reason = f"'{name}' of region '{region.name}' lies in control flow ({place})."
                 return Rejection(Code.CROSSES_FRAME, reason, (name,))
@@ -125,6 +131,9 @@ class Planner:
 
     def across_frames(self, region: Region) -> Rejection | None:
         """The objection to a region that does not lie in one loop body or branch as a whole."""
+        if region.around_loop:
+            reason = f"A loop lies inside region '{region.name}'; differentiate it first."
+            return Rejection(Code.CROSSES_FRAME, reason, region.nodes[-1:])
         places = {name: self.contexts.get(name, ()) for name in region.nodes}
         here = places[region.nodes[-1]]
         for name, place in places.items():
@@ -140,23 +149,25 @@ class Planner:
         for name in reversed(region.nodes):
             if name in roots or name in needed:
                 needed.add(name)
-                refs = self.facts.graph[name].inputs
+                refs = recomputed_inputs(self.facts.graph[name])
                 needed.update(ref.node for ref in refs if ref not in region.entering)
         return tuple(name for name in region.nodes if name in needed)
 
-    def _gates(self, region: Region, clones: Iterable[str]) -> tuple[Gate, ...] | Rejection:
-        graph, gates = self.facts.graph, dict[TensorRef, Gate]()
+    def _entering(self, region: Region, clones: Iterable[str]) -> Iterator[TensorRef]:
         for name in clones:
-            for ref in graph[name].inputs:
-                if ref not in region.entering or ref in gates:
-                    continue
-                source = graph[ref.node]
-                dtype = ops.output_dtype(source, ref.index)
-                if dtype is None:
-                    reason = f"The type of '{ref}', which enters '{region.name}', is not known."
-                    return Rejection(Code.UNKNOWN_OP, reason, (ref.node, name))
-                gates[ref] = Gate(ref, dtype.base, source.device)
-        return tuple(gates.values())
+            refs = recomputed_inputs(self.facts.graph[name])
+            yield from (ref for ref in refs if ref in region.entering)
+
+    def _gates(self, region: Region, refs: Iterable[TensorRef]) -> tuple[Gate, ...] | Rejection:
+        gates: list[Gate] = []
+        for ref in dict.fromkeys(refs):
+            source = self.facts.graph[ref.node]
+            dtype = ops.output_dtype(source, ref.index)
+            if dtype is None:
+                reason = f"The type of '{ref}', which '{region.name}' needs, is not known."
+                return Rejection(Code.UNKNOWN_OP, reason, (ref.node, *region.nodes[:1]))
+            gates.append(Gate(ref, dtype.base, source.device))
+        return tuple(gates)
 
     def replays(self, clones: Iterable[str]) -> Iterator[Replay]:
         """The random ops among ``clones`` that are drawn again."""

@@ -9,9 +9,11 @@ the marks say.
 What is computed again must depend on an *activation* that enters the region: the gates hang there.
 Variables, constants, random draws, shapes, and what follows from those alone, are captured: they
 keep the value of the forward pass (an optimizer may have moved a variable by then, and a random op
-would draw other numbers); so is what ``Switch``, ``Merge``, ``Enter`` and ``Exit`` hand on, which
-are never copied. Where nothing but constants and the like enters a region, as in a
-program whose input is a constant, everything that is no variable counts as an activation.
+would draw other numbers). Of a ``cond`` that lies in the region as a whole ``Switch`` and ``Merge``
+are computed again as well, with the predicate of the forward pass; what a loop inside hands out is
+captured, and so is what enters the branch that the region lies in. Where nothing but constants and
+the like enters a region, as in a program whose input is a constant, everything that is no variable
+counts as an activation.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from graphrev.analysis import ops
+from graphrev.analysis.frames import Context
 from graphrev.ir import Node, TensorRef
 from graphrev.ir.deferred import BLOCK_ATTR
 from graphrev.ir.marks import recompute_regions
+from graphrev.recomputation.branches import recomputed_inputs
 from graphrev.recomputation.facts import METADATA_OPS, Facts
 
 UNFIT_FOR_A_SCOPE = re.compile(r"[^A-Za-z0-9_.\-]")
@@ -38,18 +43,23 @@ class Region:
         members: everything built in the scope at this level, in topological order.
         nodes: the members that can be computed again; the others are captured.
         entering: the activations from outside that ``nodes`` read.
+        around_loop: whether some members lie in a loop inside the region.
     """
 
     name: str
     members: tuple[str, ...]
     nodes: tuple[str, ...]
     entering: frozenset[TensorRef]
+    around_loop: bool = False
 
 
-def marked_regions(facts: Facts, replayed: frozenset[str]) -> tuple[Region, ...]:
+def marked_regions(
+    facts: Facts, contexts: Mapping[str, Context], replayed: frozenset[str]
+) -> tuple[Region, ...]:
     """The graph's regions, in the order their scopes first occur.
 
     Args:
+        contexts: the loop or branch of each node that lies in one.
         replayed: random ops that are drawn again instead of captured.
     """
     scopes: dict[str, list[str]] = {}
@@ -64,7 +74,7 @@ def marked_regions(facts: Facts, replayed: frozenset[str]) -> tuple[Region, ...]
     for mark, names in scopes.items():
         for level, members in sorted(_by_level(facts, names).items()):
             name = _unique(f"{mark}.{level}" if level else mark, taken)
-            found.append(_region(facts, name, members, active, replayed))
+            found.append(_Members(facts, contexts, tuple(members)).region(name, active, replayed))
     return tuple(found)
 
 
@@ -107,27 +117,70 @@ def _by_level(facts: Facts, names: list[str]) -> Mapping[int, list[str]]:
     return found
 
 
-def _region(
-    facts: Facts, name: str, members: list[str], active: frozenset[str], replayed: frozenset[str]
-) -> Region:
-    computed = [m for m in members if not ops.is_control_flow_v1(facts.graph[m].op)]
-    outside = _entering(facts, computed)
-    entering = frozenset(ref for ref in outside if _value(facts, ref) and ref.node in active)
-    if not entering:
-        entering = frozenset(ref for ref in outside if not _is_parameter(facts, ref))
-    inside: dict[str, None] = {}
-    for member in computed:
-        node = facts.graph[member]
-        reads = any(ref in entering or ref.node in inside for ref in node.inputs)
-        if member in replayed or (reads and not _is_captured(node)):
-            inside[member] = None
-    read = {ref for member in inside for ref in facts.graph[member].inputs}
-    return Region(name, tuple(members), tuple(inside), entering & read)
+@dataclass(frozen=True, eq=False)
+class _Members:
+    """What was built in one scope at one level."""
+
+    facts: Facts
+    contexts: Mapping[str, Context]
+    names: tuple[str, ...]
+
+    def region(self, name: str, active: frozenset[str], replayed: frozenset[str]) -> Region:
+        """The region they are."""
+        facts = self.facts
+        looped = self._in_inner_loops()
+        computed = [m for m in self.names if m not in looped and self._may_copy(m)]
+        outside = _entering(facts, computed)
+        entering = frozenset(ref for ref in outside if _value(facts, ref) and ref.node in active)
+        if not entering:
+            entering = frozenset(ref for ref in outside if not _is_parameter(facts, ref))
+        inside: dict[str, None] = {}
+        for member in computed:
+            node = facts.graph[member]
+            flowing = recomputed_inputs(node)
+            reads = any(ref in entering or ref.node in inside for ref in flowing)
+            if member in replayed or (reads and not _is_captured(node)):
+                inside[member] = None
+        read = {ref for member in inside for ref in recomputed_inputs(facts.graph[member])}
+        return Region(name, self.names, tuple(inside), entering & read, bool(looped))
+
+    def _in_inner_loops(self) -> frozenset[str]:
+        """The members that lie in loops that are members as a whole."""
+        conds = {name for name in self.names if self.facts.graph[name].op == "LoopCond"}
+        if not conds:
+            return frozenset()
+        frames = self.facts.flow.frames
+        inner = {frames.frame(name) for name in conds}
+        for number in sorted(frames.loops):  # a parent's number is lower than its children's
+            if frames.loops[number].parent in inner:
+                inner.add(number)
+        return frozenset(name for name in self.names if frames.frame(name) in inner)
+
+    @cached_property
+    def _inner_branches(self) -> frozenset[Context]:
+        """The branches that end in the region, at a Merge that is a member."""
+        merges = [name for name in self.names if self.facts.graph[name].op == "Merge"]
+        return frozenset(place for name in merges for place in self._joined(name))
+
+    def _joined(self, merge: str) -> frozenset[Context]:
+        """The branches that a Merge joins; it lies outside of them. None for that of a loop."""
+        own = self.contexts.get(merge, ())
+        inputs = self.facts.graph[merge].inputs
+        return frozenset(self.contexts.get(ref.node, ()) for ref in inputs) - {own}
+
+    def _may_copy(self, name: str) -> bool:
+        """Whether a copy may stand for a node: no control flow but that of inner branches."""
+        op = self.facts.graph[name].op
+        if op == "Switch":  # it lies in the branch that it leads into
+            return self.contexts.get(name, ()) in self._inner_branches
+        if op == "Merge":
+            return bool(self._joined(name))
+        return not ops.is_control_flow_v1(op)
 
 
 def _entering(facts: Facts, members: list[str]) -> list[TensorRef]:
     own = set(members)
-    refs = (ref for member in members for ref in facts.graph[member].inputs)
+    refs = (ref for member in members for ref in recomputed_inputs(facts.graph[member]))
     return [ref for ref in dict.fromkeys(refs) if ref.node not in own]
 
 

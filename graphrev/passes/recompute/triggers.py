@@ -14,25 +14,31 @@ of that kind beyond what all of the pass's own readers need.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from graphrev.analysis.frames import Context
 from graphrev.analysis.order import descendant_labels
 from graphrev.passes.recompute.backward_passes import BackwardPass
 from graphrev.passes.recompute.plan import RegionPlan
 from graphrev.passes.recompute.regions import starts_anew
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.backward_passes import following_labels
+from graphrev.recomputation.branches import told_apart
 from graphrev.recomputation.facts import Facts
 
 
 def with_triggers(
-    facts: Facts, plans: Sequence[RegionPlan], passes: Sequence[BackwardPass]
+    facts: Facts,
+    plans: Sequence[RegionPlan],
+    passes: Sequence[BackwardPass],
+    contexts: Mapping[str, Context],
 ) -> tuple[list[RegionPlan], list[Rejection]]:
     """The plans with their triggers, and a rejection for each that nothing can hold back.
 
     Args:
         passes: for each plan the backward pass that it is for.
+        contexts: the loop or branch of each node that lies in one.
     """
     next_ = _next_regions(facts, plans, _continued(facts, plans, passes))
     needs = _needs(facts) if plans else []
@@ -46,9 +52,10 @@ def with_triggers(
             allowed &= needs[reader]
         above = [name for later in next_[place] for name in _readers(plans[later])]
         wanted = dict.fromkeys((*above, *passes[place].incoming))
-        triggers = tuple(name for name in wanted if not needs[ids[name]] & ~allowed)
-        if triggers:
-            kept.append(replace(plan, triggers=triggers))
+        wanted = [name for name in wanted if not needs[ids[name]] & ~allowed]
+        always, conditional = told_apart(wanted, contexts, ())
+        if always or conditional:
+            kept.append(replace(plan, triggers=always, conditional_triggers=conditional))
         else:
             reason = f"Region '{plan.name}': its backward readers share nothing to wait for."
             refused.append(Rejection(Code.NO_BACKWARD_READERS, reason, plan.clones[:4]))

@@ -17,9 +17,9 @@ from graphrev.ir.marks import without_marks
 from graphrev.passes.reversible.deferred import write_deferred
 from graphrev.passes.reversible.halves import Half, Recovery
 from graphrev.passes.reversible.plan import BlockPlan, HalfPlan, Redirect, ReversiblePlan
-from graphrev.passes.reversible.region import recomputed_inputs
 from graphrev.passes.reversible.stateless import add_seed, add_twin, twin_node
 from graphrev.passes.reversible.surroundings import BLOCK_ATTR, CLONE_ATTR
+from graphrev.recomputation.branches import add_done, recomputed_inputs
 
 STREAM_ATTR = "_graphrev_stream"
 
@@ -78,13 +78,7 @@ class _Writer:
 
     def _always(self, name: str, names: tuple[str, ...]) -> str:
         """A node that runs after ``names``, and also where their branch is not taken."""
-        done = Node(
-            name=self._editor.unique_name(f"{self._scope}/{name}/done"),
-            op="ControlTrigger",
-            control_inputs=names,
-            attrs=self._attrs({}),
-        )
-        return self._editor.add(done)
+        return add_done(f"{self._scope}/{name}", names, self._attrs({}), self._editor)
 
     def _undo(self, place: int, plan: HalfPlan) -> None:
         gate = self._gate(

@@ -1,10 +1,6 @@
 """Blocks inside a branch of a v1 ``cond``, and branches inside a block.
 
-In a branch that is not taken every value is dead, and so is every copy that reads one: copies need
-no more than to read values of the branch. What must not happen is that something waits for a node
-of a branch itself, since it would not run where the branch is not taken. It waits for a
-``ControlTrigger`` instead, which runs as soon as what it waits for is done or dead
-(core/common_runtime/executor.cc).
+See :mod:`graphrev.recomputation.branches`.
 """
 
 from __future__ import annotations
@@ -12,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from graphrev.analysis.frames import Context, is_inner_branch
+from graphrev.analysis.frames import Context
 from graphrev.passes.reversible.halves import Chain
 from graphrev.passes.reversible.plan import BlockPlan, HalfPlan
 from graphrev.passes.reversible.uses import Candidate
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.branches import told_apart
 
 
 def fit_into_branch(plan: BlockPlan, contexts: Mapping[str, Context], chain: Chain) -> BlockPlan:
@@ -31,14 +28,8 @@ def fit_into_branch(plan: BlockPlan, contexts: Mapping[str, Context], chain: Cha
 
 def _fitted(half: HalfPlan, contexts: Mapping[str, Context], here: Context) -> HalfPlan:
     """A half whose triggers are told apart: those that always run, and those that may be dead."""
-    places = {name: contexts.get(name, ()) for name in half.triggers}
-    return replace(
-        half,
-        triggers=tuple(name for name, own in places.items() if own == here[: len(own)]),
-        conditional_triggers=tuple(
-            name for name, own in places.items() if is_inner_branch(own, here)
-        ),
-    )
+    always, conditional = told_apart(half.triggers, contexts, here)
+    return replace(half, triggers=always, conditional_triggers=conditional)
 
 
 def has_branches(contexts: Mapping[str, Context], item: Candidate) -> bool:

@@ -18,12 +18,13 @@ from graphrev.passes.reversible.backward_passes import BackwardPass, sources_aft
 from graphrev.passes.reversible.drift import worst_drift
 from graphrev.passes.reversible.halves import Chain
 from graphrev.passes.reversible.plan import BlockPlan, Guard, HalfPlan
-from graphrev.passes.reversible.region import Region, recomputed_inputs
+from graphrev.passes.reversible.region import Region
 from graphrev.passes.reversible.stateless import replayed_in
 from graphrev.passes.reversible.surroundings import Surroundings
 from graphrev.passes.reversible.uses import Candidate, Readers, Use
 from graphrev.passes.reversible.zeros import zero_makers
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.branches import recomputed_inputs
 from graphrev.recomputation.guards import buffer_owner, later_updates
 from graphrev.recomputation.scopes import common_scope
 from graphrev.recomputation.steps import Redirect, redirects

@@ -19,12 +19,10 @@ from dataclasses import dataclass
 from graphrev.analysis import ops
 from graphrev.ir import Node, TensorRef
 from graphrev.passes.reversible.surroundings import METADATA_OPS, Surroundings
+from graphrev.recomputation.branches import recomputed_inputs
 
 BUDGET = 50_000
 """Nodes a single walk may visit before the search for a region is given up."""
-
-
-_SWITCHES = frozenset({"Switch", "RefSwitch"})
 
 
 class BudgetExceededError(Exception):
@@ -65,15 +63,6 @@ def region_between(
         if ref != q and (ref.node not in inside or ref not in recomputed_inputs(around.graph[name]))
     )
     return Region(q, tuple(inside), captures)
-
-
-def recomputed_inputs(node: Node) -> tuple[TensorRef, ...]:
-    """The inputs whose recomputed values a copy reads.
-
-    Not the predicate of a Switch: a copy goes the way that the forward pass went, whatever rounding
-    does to the values that the decision was made from.
-    """
-    return node.inputs[:1] if node.op in _SWITCHES else node.inputs
 
 
 def ancestors_after(

@@ -18,6 +18,7 @@ from graphrev.ir import AttrValue, Node, TensorRef
 from graphrev.ir.deferred import CLONE_ATTR
 from graphrev.ir.marks import without_marks
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.branches import add_done
 from graphrev.recomputation.loops.body import Body
 from graphrev.recomputation.loops.stacking import add_stack
 
@@ -154,20 +155,12 @@ class Values:
         clone = clone.evolve(attrs=MappingProxyType({**clone.attrs, **self._attrs}))
         name = self._editor.add(clone, origin=read.name)
         writers = snapshots.late_writers(read.name, pair)
-        done = self._always(name) if writers and snapshots.contexts.get(exits[0]) else name
+        done = name
+        if writers and snapshots.contexts.get(exits[0]):
+            done = add_done(name, (name,), self._attrs, self._editor)
         for writer in writers:
             self._editor.add_controls(writer, (done,))
         return TensorRef(name)
-
-    def _always(self, name: str) -> str:
-        """A node that runs after ``name``, and also where ``name`` lies in a branch not taken."""
-        node = Node(
-            name=self._editor.unique_name(f"{name}/done"),
-            op="ControlTrigger",
-            control_inputs=(name,),
-            attrs=MappingProxyType(dict(self._attrs)),
-        )
-        return self._editor.add(node)
 
     def _over_stack(self, ref: TensorRef) -> TensorRef:
         pair = self._body.pair

@@ -65,7 +65,7 @@ def test_a_fetched_tensor_is_not_recomputed() -> None:
     assert_same_bits(graph, outcome.after)
 
 
-def test_control_flow_is_refused() -> None:
+def test_a_scope_that_holds_nothing_but_a_loop_is_left_alone() -> None:
     def looped(x: Any, name: str) -> Any:
         tf.disable_control_flow_v2()
         return tf.while_loop(lambda i, _: i < 3, lambda i, a: (i + 1, tf.tanh(a)), (0, x))[1]
