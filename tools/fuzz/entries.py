@@ -32,8 +32,11 @@ PASSES = (
     "recompute",
     "recompute{frames=^rnn/}",
     "mask{sparsity=0.5,first=masked,last=masked}",
+    "mask{granularity=channel,sparsity=0.5}",
+    "mask{criterion=taylor,sparsity=0.5,regrowth=rigl,end=9}",
     "clean-scopes",
     "strip-masks",
+    "shrink",
 )
 SPECS = (
     b"reversible{detect=structural,anchor_every=3,max_drift=0.1}",

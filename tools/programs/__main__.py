@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from graphrev.diff.reduction import reduce_graph
@@ -18,6 +19,9 @@ from graphrev.io import encode_graph
 from graphrev.ir import Graph
 from tools.programs.check import check, fails
 from tools.programs.generate import Program
+
+_EVERY = 50
+"""Programs between two lines of figures."""
 
 
 def _keep(folder: Path, seed: int, graph: Graph, passes: tuple[str, ...]) -> str:
@@ -40,26 +44,35 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=2, help="pairs of passes per program")
     parser.add_argument("--keep", type=Path)
     args = parser.parse_args()
-    start, rewritten, compared, rejected, bad = time.monotonic(), 0, 0, 0, 0
+    start, tally = time.monotonic(), Counter[str]()
     for seed in range(args.seed, args.seed + args.count):
         program = Program(seed)
         graph = program.build()
         result = check(graph, seed, args.pairs)
-        rewritten += result.rewritten
-        compared += result.compared
-        rejected += result.rejected
-        bad += bool(result.faults)
+        tally.update(
+            programs=1,
+            rewritten=result.rewritten,
+            compared=result.compared,
+            rejected=result.rejected,
+            bad=bool(result.faults),
+        )
         for passes, fault in result.faults:
             kept = _keep(args.keep, seed, graph, passes) if args.keep else ""
             print(f"program {seed}, {' then '.join(passes)}: {fault} {kept}", flush=True)
-    seconds = time.monotonic() - start
+        if tally["programs"] % _EVERY == 0 or tally["programs"] == args.count:
+            _print(tally, time.monotonic() - start)
+    return 1 if tally["bad"] else 0
+
+
+def _print(tally: Counter[str], seconds: float) -> None:
+    count = tally["programs"]
     print(
-        f"{args.count} programs in {seconds:.0f} s ({60 * args.count / seconds:.0f} a minute): "
-        f"{rewritten} rewritten ({rewritten / args.count:.0%}), {compared} graphs compared, "
-        f"{rejected} rejections, {bad} programs with faults",
+        f"{count} programs in {seconds:.0f} s ({60 * count / seconds:.0f} a minute): "
+        f"{tally['rewritten']} rewritten ({tally['rewritten'] / count:.0%}), "
+        f"{tally['compared']} graphs compared, {tally['rejected']} rejections, "
+        f"{tally['bad']} programs with faults",
         flush=True,
     )
-    return 1 if bad else 0
 
 
 if __name__ == "__main__":
