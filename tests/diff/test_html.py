@@ -7,8 +7,10 @@ import gzip
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from graphrev import api
@@ -139,3 +141,17 @@ def test_hostile_names_arrive_spelled_out() -> None:
     for text in (*data["names"], *data["ops"]):
         assert all(char.isprintable() for char in text), ascii(text)
     assert all(char.isprintable() or char == "\n" for char in page)
+
+
+def test_what_newly_crosses_devices_is_on_the_page(fixtures: Path) -> None:
+    path = fixtures / "devices.meta.gz"
+    found = diff(path, api.rewrite(path, "reversible{detect=structural}"))
+    assert "Newly crosses devices" not in found.to_html()
+    assert found.run is not None
+    after = found.run.after
+    name = next(name for name in after.nodes if name not in found.run.before.nodes)
+    moved = {**after.nodes, name: after[name].evolve(device="/job:elsewhere/task:7")}
+    run = replace(found.run, after=replace(after, nodes=MappingProxyType(moved)))
+    words = _Page(replace(found, run=run).to_html()).words
+    assert "Newly crosses devices" in words
+    assert str(after[name].inputs[0]) in words and "/job:elsewhere/task:7" in words

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from graphrev.analysis.crossings import Crossing, new_crossings
 from graphrev.diff.facts import size_text
 from graphrev.diff.graph_diff import EntryChange, FunctionChange, GraphDiff
 from graphrev.diff.html.plot import memory_plot
@@ -30,6 +31,8 @@ def _parts(diff: GraphDiff, verification: str | None) -> Iterator[str]:
     yield "</header>"
     for step in diff.run.steps if diff.run else ():
         yield _step(step)
+    if diff.run is not None:
+        yield _crossings(new_crossings(diff.run.before, diff.run.after))
     yield '<section class="facts">'
     yield memory_plot(diff.before, diff.after)
     yield _ops(diff)
@@ -168,6 +171,19 @@ def _nodes(nodes: tuple[str, ...]) -> str:
     shown = ", ".join(f"<code>{escape(name, 120)}</code>" for name in nodes[:4])
     more = f" and {len(nodes) - 4} more" if len(nodes) > 4 else ""
     return f" <small>{shown}{more}</small>" if nodes else ""
+
+
+def _crossings(crossings: tuple[Crossing, ...]) -> str:
+    """What newly goes from one device to another: a user of a cluster pays for it at each step."""
+    if not crossings:
+        return ""
+    rows = [
+        (item.tensor, item.device, "unknown" if item.size is None else size_text(item.size))
+        for item in crossings[:_ROWS]
+    ]
+    more = f"<p>… and {len(crossings) - _ROWS} more.</p>" if len(crossings) > _ROWS else ""
+    table = _table(("tensor (^: a control edge)", "to", "size"), rows)
+    return f"<section><h2>Newly crosses devices</h2>{table}{more}</section>"
 
 
 def _ops(diff: GraphDiff) -> str:
