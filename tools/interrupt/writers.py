@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -79,12 +81,35 @@ def _checkpoint() -> Callable[[Path, int], None]:
     return lambda path, which: write_checkpoint(path, values[which])
 
 
+def _command() -> Callable[[Path, int], None]:
+    """The whole command, which writes a graph and then the report on it."""
+    from graphrev.cli import main
+
+    def write(path: Path, which: int) -> None:
+        report, source = path.with_suffix(".html"), FIXTURES / "sums.meta.gz"
+        given = [str(source), "-o", str(path), "-p", _SPECS[which], "--report", str(report)]
+        silent = redirect_stdout(io.StringIO())
+        with silent, redirect_stderr(io.StringIO()), suppress(SystemExit):
+            main(["rewrite", *given, "--overwrite", "--verify=off"])
+
+    return write
+
+
+def _both(path: Path) -> str | None:
+    """The graph; the report beside it must be whole as well."""
+    report = path.with_suffix(".html")
+    if report.exists() and not report.read_text().rstrip().endswith("</html>"):
+        raise ValueError("half a report")
+    return _file(path)
+
+
 KINDS: Mapping[str, Callable[[], Writer]] = MappingProxyType(
     {
         "graph.pb": lambda: Writer(_saving("sums.meta.gz"), _file),
         "graph.pbtxt": lambda: Writer(_saving("split1.meta.gz"), _file),
         "graph.meta": lambda: Writer(_saving("sums.meta.gz"), _file),
         "model": lambda: Writer(_saving("saved_model"), _folder),
+        "command.meta": lambda: Writer(_command(), _both),
         "report.html": lambda: Writer(_report(), _file),
         "checkpoint": lambda: Writer(_checkpoint(), _variables),
     }
