@@ -1,0 +1,46 @@
+"""Functional control flow built by TensorFlow 1.15.5, rewritten offline, run there and in 2.x."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphrev
+from tests.oracle.test_training import oracle
+from tools.oracle import environment
+
+__all__ = ["oracle"]
+pytestmark = pytest.mark.oracle
+CHILD = Path(__file__).with_name("functional_child.py")
+KINDS = ("loop", "branch", "loop_of_branches", "call")
+
+
+def child(python: str, *arguments: str) -> None:
+    command = [python, str(CHILD), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_the_same_in_both_tensorflows(oracle: str, tmp_path: Path, kind: str) -> None:
+    plain, rewritten = tmp_path / "plain.pb", tmp_path / "rewritten.pb"
+    child(oracle, "build", kind, str(plain))
+    result = graphrev.rewrite(plain, "reversible{detect=structural}")
+    assert result.changed
+    assert result.report.run.steps[0].plan.functions, "something inside functions was rewritten"
+    result.save(rewritten)
+    for python in (oracle, sys.executable):
+        values: list[dict[str, np.ndarray]] = []
+        for path in (plain, rewritten):
+            saved = path.with_suffix(".npz")
+            child(python, "run", str(path), str(saved), "4", "0", "1")
+            values.append(dict(np.load(saved)))
+        before, after = values
+        assert len(before) > 3 * 4 and before.keys() == after.keys()
+        for name, left in before.items():
+            off = np.linalg.norm(left - after[name])
+            assert off <= 1e-5 * np.linalg.norm(left) + 1e-9, (python, name)
