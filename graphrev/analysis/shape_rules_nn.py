@@ -29,6 +29,8 @@ def _windowed(
     padding = node.attrs.get("padding", b"SAME")
     if len(kernel) != len(spatial) or len(strides) != rank or not isinstance(padding, bytes):
         return None
+    if min(strides, default=1) < 1:
+        return None
     result = list(dims)
     around = integers(node, "explicit_paddings")
     if padding == b"EXPLICIT" and len(around) == 2 * rank:

@@ -52,6 +52,21 @@ def test_an_axis_that_does_not_exist_leaves_the_shape_open(node: Node) -> None:
     assert infer_shapes(_graph([node])).of(TensorRef("y")).dims is None
 
 
+@pytest.mark.parametrize("stride", [0, -1])
+@pytest.mark.parametrize("padding", [b"SAME", b"VALID"])
+def test_a_window_that_never_moves_on_leaves_the_shape_open(stride: int, padding: bytes) -> None:
+    window = {"strides": (1, stride, stride, 1), "padding": padding}
+    nodes = [
+        _node("image", "Placeholder", dtype=DType.FLOAT, shape=Shape((2, 8, 8, 3))),
+        _node("kernel", "Placeholder", dtype=DType.FLOAT, shape=Shape((3, 3, 3, 4))),
+        _node("conv", "Conv2D", "image", "kernel", **window),
+        _node("pool", "MaxPool", "image", ksize=(1, 2, 2, 1), **window),
+    ]
+    found = infer_shapes(_graph(nodes))
+    assert found.of(TensorRef("conv")).dims is None
+    assert found.of(TensorRef("pool")).dims is None
+
+
 def test_a_slice_that_names_too_few_starts_has_the_sizes_it_asks_for() -> None:
     found = infer_shapes(_graph([_node("y", "Slice", "x", "one", "two")]))
     assert found.of(TensorRef("y")).dims == (1, 7)
