@@ -119,6 +119,27 @@ def test_a_branch_hands_fewer_values_to_its_gradient_taken_or_not(forward: Any) 
     assert_same(before, done.after, names, (5, 1, 5))
 
 
+def one_of_three(x: Any, n: Any) -> Any:
+    first, second = tf.split(layer(x, "stem"), 2, axis=1)
+    first, second = tf.tile(first, [1, 2]), tf.tile(second, [1, 2])
+    branches = [
+        lambda: pair(first, second),
+        lambda: pair(*pair(second, first), name="g"),
+        lambda: (first * 2.0, second),
+    ]
+    return tf.switch_case(n, branches)
+
+
+def test_each_branch_of_a_case_hands_fewer_values_to_its_gradient() -> None:
+    before, names = build(one_of_three)
+    assert {"Case", "StatelessCase"} & {node.op for node in before.nodes.values()}
+    done, plan = rewrite(before)
+    assert plan.rejections == ()
+    (function,) = plan.functions
+    assert function.dropped > function.added and len(function.blocks) == 2
+    assert_same(before, done.after, names, (0, 1, 2, 7, 1))  # 7 is none of them: the last one
+
+
 def called(x: Any, n: Any) -> Any:
     return tensorflow.function(lambda a, b: pair(*pair(a, b), name="g"))(x, tf.sin(x))
 
