@@ -1,6 +1,8 @@
 """Builds, masks and times ResNet-18 for ``tools.bench.shrink``, one thread.
 
-Usage: python shrink_child.py RATIO BATCH ROUNDS fresh|trained; prints one line of JSON.
+Usage: python shrink_child.py RATIO BATCH ROUNDS eights|fresh|trained MULTIPLE
+
+Prints one line of JSON; channels are a multiple of MULTIPLE.
 """
 
 from __future__ import annotations
@@ -87,10 +89,10 @@ def session(definition: Any) -> Any:
     return tf.Session(graph=graph, config=config)
 
 
-def masked(definition: Any, ratio: float) -> Any:
+def masked(definition: Any, ratio: float, multiple: int) -> Any:
     """The frozen graph after one update of its channel masks, masks multiplied in."""
-    spec = f"mask{{granularity=channel,sparsity={ratio},first=masked,unfreeze=true}}"
-    result = gr.rewrite(definition, spec)
+    options = f"granularity=channel,sparsity={ratio},multiple={multiple}"
+    result = gr.rewrite(definition, f"mask{{{options},first=masked,unfreeze=true}}")
     with tf.Graph().as_default() as graph, tf.Session() as one:
         tf.import_graph_def(result.graph_def, name="")
         for node in result.graph_def.node:
@@ -116,8 +118,8 @@ def timed(definitions: list[Any], batch: int, rounds: int) -> tuple[list[float],
 
 
 def main() -> None:
-    ratio, batch, rounds, kind = sys.argv[1:]
-    before = masked(resnet18(trained=kind == "trained"), float(ratio))
+    ratio, batch, rounds, kind, multiple = sys.argv[1:]
+    before = masked(resnet18(trained=kind == "trained"), float(ratio), int(multiple))
     start = time.process_time()
     result = gr.rewrite(before, "shrink")
     seconds = time.process_time() - start

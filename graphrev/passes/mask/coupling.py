@@ -74,6 +74,28 @@ def couple(
     return coupled, tuple(rejections.values())
 
 
+def in_multiples(
+    wanted: Mapping[str, float], coupled: Mapping[str, Coupled], multiple: int
+) -> Mapping[str, float]:
+    """The sparsities at which a multiple of channels stays: the given ones, or higher.
+
+    Args:
+        wanted: by kernel.
+        multiple: what the number of channels that stay is rounded down to, where there are as many.
+    """
+    if multiple == 1:
+        return wanted
+    found = dict(wanted)
+    for name, one in coupled.items():
+        channels = one.coupling.channels
+        kept = channels - round(channels * wanted[name])
+        if channels > multiple:
+            found[name] = 1.0 - max(kept // multiple * multiple, multiple) / channels
+        else:
+            found[name] = 0.0
+    return found
+
+
 def _makers(channels: Channels) -> Iterator[tuple[str, int]]:
     """The kernels with the axis of their filters, as the first op that multiplies by each has it.
 

@@ -12,7 +12,7 @@ from graphrev.errors import UsageError, printable
 from graphrev.ir import Graph
 from graphrev.passes.mask.apply import apply_masks
 from graphrev.passes.mask.choose import Choice, choose, erk, grouped, targets, unmasked
-from graphrev.passes.mask.coupling import Coupled, couple
+from graphrev.passes.mask.coupling import Coupled, couple, in_multiples
 from graphrev.passes.mask.criteria import MAGNITUDE, Criterion, Random
 from graphrev.passes.mask.gradients import Gradients
 from graphrev.passes.mask.joins import drop_torn
@@ -61,6 +61,8 @@ class Mask(Pass[MaskPlan]):
         granularity: ``channel`` drops whole filters, those that belong to the same channels
             (coupled by sums, concatenations, depthwise kernels) together, by their summed worth;
             what is dropped can be removed with the ``shrink`` pass.
+        multiple: with ``granularity=channel``, the channels that stay are a multiple of this: some
+            more are dropped for it, but never all. 8 or 16 suits vector units.
         allow_empty: whether a kernel may lose all its weights.
         targets: ``regex:sparsity`` for kernels with a target of their own, or ``FILE.json`` with
             a list of such, as ``graphrev sensitivity`` writes it.
@@ -94,6 +96,7 @@ class Mask(Pass[MaskPlan]):
     allocation: Literal["uniform", "erk", "global", "groups"] = "uniform"
     structure: str = "weights"
     granularity: Literal["weight", "channel"] = "weight"
+    multiple: int = 1
     allow_empty: bool = False
     targets: tuple[str, ...] = ()
     train_op: str | None = None
@@ -156,7 +159,13 @@ class Mask(Pass[MaskPlan]):
             )
 
     def _check_granularity(self) -> None:
+        if self.multiple < 1:
+            raise UsageError("mask: multiple must be at least 1.")
         if self.granularity == "weight":
+            if self.multiple > 1:
+                raise UsageError(
+                    f"mask: multiple={self.multiple} counts channels: say granularity=channel."
+                )
             return
         others = {
             f"structure={self.structure}": self.structure != "weights",
@@ -261,7 +270,7 @@ class Mask(Pass[MaskPlan]):
             coupled, loose = couple(graph, [kernel for kernel, _ in kept.values()])
             kept = {name: pair for name, pair in kept.items() if name in coupled}
         whole = [kernel for kernel, _ in kept.values()]
-        wanted = self._targets(whole)
+        wanted = in_multiples(self._targets(whole), coupled, self.multiple)
         shapes = {name: one.structure for name, one in coupled.items()} or structures(
             graph, whole, self.structure
         )

@@ -166,3 +166,35 @@ def _options(spelled: str) -> dict[str, Any]:
 
 def test_the_default_is_single_weights() -> None:
     assert Mask().granularity == "weight"
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "multiple", "kept"),
+    [(0.3, 4, (8, 8)), (0.3, 1, (11, 8)), (0.5, 8, (8, 8)), (0.7, 8, (8, 8)), (0.9, 16, (16, 12))],
+)
+def test_kept_channels_are_a_multiple_and_never_none(
+    sparsity: float, multiple: int, kept: tuple[int, int]
+) -> None:
+    """More are dropped than asked for, so that vector units are full."""
+
+    def two(net: Net, x: Any) -> Any:
+        x = tf.nn.relu(net.conv(x, 16, name="a"))
+        return net.conv(tf.nn.relu(net.conv(x, 12, name="b")), 5, name="c")
+
+    spec = (
+        f"mask{{granularity=channel,sparsity={sparsity},multiple={multiple},first=masked,"
+        "unfreeze=true}"
+    )
+    before = built(two)
+    frozen, masked, _ = masked_once(before, spec)
+    after = gr.rewrite(frozen, ["strip-masks", "shrink"]).graph_def
+    found = shapes(after)
+    assert (found["a/w"][3], found["b/w"][3]) == kept
+    np.testing.assert_allclose(outputs(after, fed(before)), masked, atol=1e-5)
+
+
+def test_multiple_is_for_channels_and_positive() -> None:
+    with pytest.raises(UsageError, match="multiple=8 counts channels"):
+        Mask(multiple=8)
+    with pytest.raises(UsageError, match="multiple must be at least 1"):
+        Mask(granularity="channel", multiple=0)
