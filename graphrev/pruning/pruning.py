@@ -23,6 +23,7 @@ from graphrev.pruning.spec import (
     FIRST_ORDER,
     GRADIENT_OPTIONS,
     SECOND_ORDER,
+    ByPattern,
     Maps,
     check,
     complete,
@@ -55,6 +56,8 @@ class Pruning:
         self._spec = get_pruning_hparams() if spec is None else complete(spec)
         check(self._spec)
         self._maps = Maps.of(self._spec)
+        self._weight_sparsity_map = ByPattern(self._maps.sparsities)
+        self._block_dims_map = ByPattern(self._maps.blocks)
         self._step = _global_step(global_step)
         self._global_step = tf.cast(self._step, tf.int32)
         self._ramp = Ramp.of(self._spec, self._step, sparsity)

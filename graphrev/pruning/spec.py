@@ -113,6 +113,22 @@ def _require(holds: bool, message: str) -> None:
         raise PruningValueError(message)
 
 
+class ByPattern(dict["re.Pattern[str]", Any]):
+    """Values by compiled expression, as upstream keeps them; the expression's text finds them too.
+
+    Upstream's own tests look them up, by text in one release and by expression in another.
+    """
+
+    def __init__(self, entries: tuple[tuple[str, Any], ...]) -> None:
+        super().__init__((re.compile(pattern), value) for pattern, value in entries)
+
+    def __missing__(self, key: object) -> Any:
+        """The value of an expression that is given as text."""
+        if isinstance(key, str):
+            return self[re.compile(key)]
+        raise KeyError(key)
+
+
 @dataclass(frozen=True)
 class Maps:
     """What a specification says of weights and groups by name.

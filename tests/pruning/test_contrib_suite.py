@@ -48,6 +48,18 @@ def test_parameters_reach_the_object() -> None:
     assert (spec.threshold_decay, spec.target_sparsity) == (0.9, 0.9)
 
 
+@pytest.mark.parametrize("key", [str, re.compile], ids=["text", "expression"])
+def test_maps_are_read_by_text_and_by_expression(key: Any) -> None:
+    """TensorFlow 1.15.5 keeps them by compiled expression, earlier releases by name."""
+    made = pruning.Pruning(parsed(PARAMETERS))
+    sparsities, blocks = made._weight_sparsity_map, made._block_dims_map
+    assert [sparsities[key(name)] for name in ("conv1", "conv2/kernel")] == [0.8, 0.8]
+    assert [list(blocks[key(name)]) for name in ("dense1", "dense2")] == [[4, 4], [1, 4]]
+    assert list(sparsities) == [re.compile("conv1"), re.compile("conv2/kernel")]
+    with pytest.raises(KeyError):
+        sparsities[key("conv3")]
+
+
 def test_sparsity_from_outside_is_used_by_every_object() -> None:
     sparsity = tf.Variable(0.5, name="sparsity")
     both = [pruning.Pruning(parsed(PARAMETERS), sparsity=sparsity) for _ in range(2)]
