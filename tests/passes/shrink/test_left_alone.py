@@ -106,10 +106,9 @@ def test_channels_are_rounded_up_to_a_multiple_as_far_as_there_are(
         y = tf.nn.relu(net.norm(net.conv(x, 11, [0, 2, 3, 5, 8, 10], name="a")))
         return net.conv(y, 5, size=1, name="b")
 
-    before = built(net)
-    result = gr.rewrite(before, [Shrink(multiple=multiple)])
-    assert shapes(result.graph_def)["a/w"] == [3, 3, 3, kept]
-    assert shapes(result.graph_def)["b/w"] == [1, 1, kept, 5]
+    after, _ = shrunk(built(net), multiple=multiple)
+    assert shapes(after)["a/w"] == [3, 3, 3, kept]
+    assert shapes(after)["b/w"] == [1, 1, kept, 5]
 
 
 def test_fetched_and_fed_tensors_keep_their_channels() -> None:
