@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from graphrev.analysis.frames import control_contexts
 from graphrev.ir import Graph
 from graphrev.passes.mask.criteria import Criterion
 from graphrev.passes.mask.gradients import updated_by
@@ -32,12 +33,14 @@ def find_signals(
         UsageError: the training op is needed and cannot be found.
     """
     step: Collection[str] = ()
+    inside: Collection[str] = ()
     if criterion.running or regrowth.grows:
         step = in_training_step(graph, list(kernels), train_op)
+        inside = control_contexts(graph)
     found: dict[str, Signals] = {}
     rejections: list[Rejection] = []
     for name, (kernel, gradients) in kernels.items():
-        signals = _signals(graph, kernel, gradients, criterion, regrowth, step)
+        signals = _signals(graph, kernel, gradients, criterion, regrowth, step, inside)
         if isinstance(signals, Rejection):
             rejections.append(signals)
         else:
@@ -52,11 +55,12 @@ def _signals(
     criterion: Criterion,
     regrowth: Regrowth,
     step: Collection[str],
+    inside: Collection[str],
 ) -> Signals | Rejection:
     updates = updated_by(graph, kernel.name)
     slope: Slope | str | None = None
     if criterion.running or regrowth.needs_gradient:
-        slope = slope_of(graph, kernel, gradients, updates, step)
+        slope = slope_of(graph, kernel, gradients, updates, step, inside)
     elif regrowth.grows and not step:
         slope = "nothing in the graph trains it."
     if isinstance(slope, str):

@@ -27,12 +27,17 @@ def slope_of(
     gradients: Sequence[GradientMask],
     updates: Sequence[str],
     step: Collection[str],
+    inside: Collection[str],
 ) -> Slope | str:
     """Where the gradient is found, or a sentence why it is not.
+
+    A loop that a kernel enters sums its gradient up and hands it out at an ``Exit``, in the shape
+    of what was entered; of nested loops that counts at the outermost one.
 
     Args:
         updates: the ops that change the kernel.
         step: the nodes that a training step runs.
+        inside: the nodes that lie in loops and branches.
     """
     if not gradients:
         return "the graph holds no gradient of it."
@@ -40,10 +45,9 @@ def slope_of(
         if gradient.tensor.node not in step:
             return f"its gradient '{gradient.tensor.node}' is no part of the training step."
         strange = [v.node for v in gradient.views if graph[v.node].op not in _UNDONE]
-        in_loop = graph[gradient.tensor.node].op == "Exit"
-        if strange or gradient.path or in_loop:
+        if strange or gradient.path or gradient.tensor.node in inside:
             where = strange[0] if strange else gradient.tensor.node
-            return f"its gradient comes out of a loop, a branch or a joined kernel at '{where}'."
+            return f"its gradient lies in a loop, a branch or a joined kernel at '{where}'."
     outside = [read.tensor for read in kernel.reads if not read.path]
     if not outside:
         return "it is read in loops or branches alone."

@@ -168,25 +168,6 @@ def test_graph_without_gradients_is_left_alone_with_a_reason() -> None:
         assert all(f"criterion={criterion} needs the gradient" in r.reason for r in plan.rejections)
 
 
-def test_kernel_in_a_loop_is_left_alone_with_a_reason() -> None:
-    def build() -> Any:
-        w, u = variable("w", [4, 4]), variable("u", [4, 4])
-        x = tf.matmul(tf.placeholder(tf.float32, [2, 4], "x"), u)
-        out = tf.while_loop(
-            lambda i, h: i < 3, lambda i, h: (i + 1, tf.tanh(tf.matmul(h, w))), [0, x]
-        )[1]
-        return tf.reduce_sum(out)
-
-    was = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    try:
-        _, plan = mask(built(build), criterion="taylor")
-    finally:
-        tf.enable_control_flow_v2() if was else None
-    assert [k.variable for k in plan.kernels] == ["u"]
-    assert [(r.code, r.nodes) for r in plan.rejections] == [(Code.NO_GRADIENT, ("w",))]
-
-
 def test_figures_are_saved_converted_and_stripped(tmp_path: Path) -> None:
     graph = built(
         lambda: tf.reduce_sum(

@@ -14,6 +14,7 @@ from graphrev.io import checkpoints
 from graphrev.pipeline import Code
 from tests.cli.runner import assert_refused, invoke
 from tests.nets import snapshot, tf
+from tests.passes.mask import by_hand
 from tests.passes.mask.nets import Session, added, batch, built, mask, minimize, variable, zeros
 
 X = {"x:0": batch((2, 4))}
@@ -43,6 +44,20 @@ def parted() -> Any:
     return tf.reduce_sum(tf.tanh(tf.matmul(inputs(), w)))
 
 
+def looped_resource() -> Any:
+    """Read in the body, in every iteration."""
+    w, x = variable("w", [4, 4], resource=True), inputs()
+    body = lambda i, h: (i + 1, tf.tanh(tf.matmul(h, w)))  # noqa: E731
+    return tf.reduce_sum(tf.while_loop(lambda i, h: i < 3, body, [0, x])[1])
+
+
+def looped_twice() -> Any:
+    w, x = variable("w", [4, 4]), inputs()
+    inner = lambda i, h: (i + 1, tf.tanh(tf.matmul(h, w)))  # noqa: E731
+    outer = lambda j, h: (j + 1, tf.while_loop(lambda i, h: i < 2, inner, [0, h])[1])  # noqa: E731
+    return tf.reduce_sum(tf.while_loop(lambda j, h: j < 2, outer, [0, x])[1])
+
+
 CASES = {"loop": looped, "branch": branched, "parts": parted}
 
 
@@ -60,6 +75,9 @@ def test_kernel_whose_gradient_is_not_plain_is_left_alone_with_a_reason(
     case: str, options: dict[str, Any], flow: str
 ) -> None:
     _, plan = mask(built(CASES[case]), sparsity=0.5, end=9, **options)
+    if (flow, case) == ("v1", "loop"):
+        assert [kernel.variable for kernel in plan.kernels] == ["w", "u"]
+        return
     assert [kernel.variable for kernel in plan.kernels] == ["u"]
     left = {r.nodes[0].partition("/")[0]: r for r in plan.rejections}
     assert set(left) == {"w"}
@@ -70,6 +88,93 @@ def test_kernel_whose_gradient_is_not_plain_is_left_alone_with_a_reason(
         assert flow == "v2" and case != "parts"
         assert left["w"].code is Code.KERNEL_SHARED
         assert "Kernel 'w' is passed into a function by" in left["w"].reason
+
+
+def slope(w: Any, u: Any, mask: Any, turns: int) -> Any:
+    """The dense gradient of the summed result of so many turns, with respect to ``w``."""
+    kernel, states = mask * w, [X["x:0"].astype(np.float64) @ u]
+    for _ in range(turns):
+        states.append(np.tanh(states[-1] @ kernel))
+    found, above = np.zeros_like(w), np.ones_like(states[-1])
+    for before, after in zip(states[-2::-1], states[:0:-1]):
+        above = above * (1.0 - after**2)
+        found, above = found + before.T @ above, above @ kernel.T
+    return found
+
+
+FIGURES = {
+    "taylor": lambda old, product, mask: 0.9 * old + 0.1 * np.abs(mask * product),
+    "movement": lambda old, product, mask: old - product,
+}
+
+
+@pytest.mark.parametrize("criterion", FIGURES)
+@pytest.mark.parametrize(("build", "turns"), [(looped, 3), (looped_twice, 4)])
+def test_gradient_that_leaves_a_loop_is_taken_exactly(
+    build: Any, turns: int, criterion: str
+) -> None:
+    """Figure and mask after each of six steps, of loops and loops in loops (v1)."""
+    was = tf.control_flow_v2_enabled()
+    tf.disable_control_flow_v2()
+    try:
+        graph = built(build)
+    finally:
+        tf.enable_control_flow_v2() if was else None
+    session = Session(mask(graph, sparsity=0.5, frequency=2, criterion=criterion)[0].after)
+    names = {key: added(session.graph, key)["w"] for key in ("mask", "score")}
+    running = np.zeros((4, 4))
+    for step in range(1, 7):
+        w, u, m, mask_u = (
+            session.value(name).astype(np.float64)
+            for name in ("w", "u", names["mask"], added(session.graph, "mask")["u"])
+        )
+        running = FIGURES[criterion](running, w * slope(w, mask_u * u, m, turns), m)
+        session.run("train", X)
+        np.testing.assert_allclose(session.value(names["score"]), running, 1e-4, 1e-6)
+        if step % 2 == 0:
+            assert (session.value(names["mask"]) == by_hand.updated(running, 0.5)).all()
+
+
+def test_rigl_grows_by_the_gradient_that_leaves_a_loop() -> None:
+    was = tf.control_flow_v2_enabled()
+    tf.disable_control_flow_v2()
+    try:
+        graph = built(looped)
+    finally:
+        tf.enable_control_flow_v2() if was else None
+    spec = "rigl(drop_fraction=0.5,anneal=constant)"
+    session = Session(mask(graph, sparsity=0.5, frequency=1, regrowth=spec)[0].after)
+    names = {kernel: added(session.graph, "mask")[kernel] for kernel in ("w", "u")}
+    grown = 0
+    for _ in range(8):
+        w, u, m, mask_u = (
+            session.value(name).astype(np.float64) for name in ("w", "u", *names.values())
+        )
+        grow_by = np.abs(slope(w, mask_u * u, m, 3))
+        session.run("train", X)
+        after = session.value("w").astype(np.float64)
+        found = session.value(names["w"])
+        gained = (found > 0) & (m == 0)
+        grown += gained.sum()
+        assert (found == 0).sum() == 8
+        if gained.any():
+            assert grow_by[gained].min() >= grow_by[(found == 0) & (m == 0)].max(initial=0.0)
+            assert (after[gained] == 0).all()
+    assert grown
+
+
+def test_resource_that_is_read_in_the_loop_is_left_alone_with_a_reason() -> None:
+    was = tf.control_flow_v2_enabled()
+    tf.disable_control_flow_v2()
+    try:
+        graph = built(looped_resource)
+    finally:
+        tf.enable_control_flow_v2() if was else None
+    _, plan = mask(graph, criterion="taylor")
+    assert [kernel.variable for kernel in plan.kernels] == ["u"]
+    (left,) = plan.rejections
+    assert (left.code, left.nodes) == (Code.NO_GRADIENT, ("w",))
+    assert "read in loops or branches alone" in left.reason
 
 
 def nested(resource: bool = False) -> Any:
