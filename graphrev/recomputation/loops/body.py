@@ -45,40 +45,61 @@ class Body:
     ends: dict[TensorRef, TensorRef] = field(default_factory=dict[TensorRef, TensorRef])
 
     @property
+    def here(self) -> Context:
+        """Where the nodes lie: in the body, and in no branch of it."""
+        return self.contexts.get(self.pair.index, ())
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the nodes run in every iteration."""
+        return True
+
+    @property
     def nodes(self) -> tuple[str, ...]:
-        """The nodes of the forward frame that run in every iteration, in topological order."""
-        frame = self.pair.forward
-        here = self.contexts.get(self.pair.index, ())
-        found = self.members.get(frame.number, ())
+        """The nodes of the forward frame that lie here, in topological order."""
+        found, here = self.members.get(self.pair.forward.number, ()), self.here
         return tuple(name for name in found if self.contexts.get(name, ()) == here)
+
+    @cached_property
+    def stacks(self) -> tuple[Stack, ...]:
+        """The stacks that the nodes' values are pushed to in every iteration."""
+        return tuple(stack for stack in self.pair.stacks if not stack.branched)
 
     @cached_property
     def free(self) -> frozenset[str]:
         """The nodes whose values are the same in every iteration."""
-        invariants = frozenset(self.pair.forward.invariants)
         free: set[str] = set()
         for name in self.nodes:
-            node = self.around.graph[name]
-            if name in invariants:
-                known = node.op == "Enter"
-            elif ops.is_constant(node.op):
-                known = True
-            elif node.op == "ReadVariableOp":
-                known = node.inputs[0].node in free and self.snapshots.allows(name, self.pair)
-            else:
-                known = is_pure(node) and all(ref.node in free for ref in node.inputs)
-            if known:
+            if self._is_free(self.around.graph[name], free):
                 free.add(name)
         return frozenset(free)
 
     @cached_property
+    def _invariants(self) -> frozenset[str]:
+        return frozenset(self.pair.forward.invariants)
+
+    def _is_free(self, node: Node, free: set[str]) -> bool:
+        """Whether a node's value is the same in every iteration, as those of ``free`` are."""
+        if node.name in self._invariants:
+            return node.op == "Enter"
+        if ops.is_constant(node.op):
+            return True
+        if node.op == "ReadVariableOp":
+            return node.inputs[0].node in free and self.snapshots.allows(node.name, self.pair)
+        return is_pure(node) and all(ref.node in free for ref in node.inputs)
+
+    @cached_property
     def _stacked(self) -> Mapping[TensorRef, Stack]:
-        return {s.value: s for s in self.pair.stacks if not s.branched}
+        return {stack.value: stack for stack in self.stacks}
 
     def stack_of(self, ref: TensorRef) -> Stack | None:
         """The stack that a value is pushed to in every iteration."""
         stack = self._stacked.get(ref)
         return None if stack is None or stack.name in self.gone else stack
+
+    def model_for(self, ref: TensorRef) -> Stack | None:
+        """A stack that one for a value here can be made like, if there is any."""
+        return next(iter(self.stacks), None)
 
     def pushed(self) -> tuple[TensorRef, ...]:
         """The values that are pushed in every iteration."""

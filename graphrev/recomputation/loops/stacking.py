@@ -16,6 +16,7 @@ from graphrev.analysis.frames_loops import ENTERS, SWITCHES
 from graphrev.analysis.frames_stacks import Stack
 from graphrev.editor import GraphEditor
 from graphrev.ir import AttrValue, DType, TensorRef
+from graphrev.recomputation.branches import add_done
 
 _ABOUT_THE_MODEL = frozenset({"_class", "_output_shapes"})
 
@@ -27,18 +28,21 @@ def add_stack(
     scope: str,
     attrs: Mapping[str, AttrValue],
     editor: GraphEditor,
+    model: Stack | None = None,
 ) -> TensorRef:
     """Saves ``value`` of each forward iteration; returns it as the gradient loop pops it.
 
     Args:
         pair: the loops; they have at least one stack already, whose making is repeated.
         attrs: attributes that every added node gets.
+        model: the stack whose making is repeated, where it has to be one of the same branch.
     """
-    ends = add_handles(pair, f"{scope}/{value.node}", dtype, attrs, editor)
+    ends = add_handles(pair, f"{scope}/{value.node}", dtype, attrs, editor, model)
     push = add_push(ends, (ends.pushed, value), (pair.index,), editor)
     pop = add_pop(ends, ends.popped, (pair.down,), editor)
-    editor.add_controls(pair.count.next, (push,))
-    editor.add_controls(pair.countdown.next, (pop,))
+    for end, following in ((push, pair.count.next), (pop, pair.countdown.next)):
+        done = add_done(end, (end,), attrs, editor) if ends.model.branched else end
+        editor.add_controls(following, (done,))
     return TensorRef(pop)
 
 
@@ -60,9 +64,10 @@ def add_handles(
     dtype: DType,
     attrs: Mapping[str, AttrValue],
     editor: GraphEditor,
+    model: Stack | None = None,
 ) -> Ends:
     """Makes a stack and enters its handle into both loops."""
-    model = next(stack for stack in pair.stacks if not stack.branched)
+    model = model or next(stack for stack in pair.stacks if not stack.branched)
     graph = editor.graph
     size = graph[model.name].inputs[0]
     if graph[size.node].op == "Const":

@@ -12,7 +12,8 @@ from types import MappingProxyType
 
 from graphrev.analysis import ops
 from graphrev.analysis.frames_gradients import GradientLoop
-from graphrev.analysis.frames_loops import ENTERS
+from graphrev.analysis.frames_loops import ENTERS, SWITCHES
+from graphrev.analysis.frames_stacks import Stack
 from graphrev.editor import GraphEditor
 from graphrev.ir import AttrValue, Node, TensorRef
 from graphrev.ir.deferred import CLONE_ATTR
@@ -66,6 +67,7 @@ class Values:
             UnreachableError: the value exists in a branch only, or its type is not known.
         """
         if ref.node in self._body.free:
+            ref = self._unswitched(ref)
             return TensorRef(self._computed(ref.node), ref.index)
         origin = self._body.around.origin(ref)
         if origin in self._body.ends:
@@ -73,6 +75,10 @@ class Values:
         if ref not in self._popped:
             self._popped[ref] = self._over_stack(ref)
         return self._popped[ref]
+
+    def in_place_of(self, stack: Stack) -> TensorRef:
+        """What the readers of a stack of a free value are to read instead."""
+        return self.bring(stack.value)
 
     def from_outside(self, ref: TensorRef) -> TensorRef:
         """``ref`` of the frame around the forward loop, as seen around the gradient loop."""
@@ -99,7 +105,8 @@ class Values:
         while pending:
             node = self._body.around.graph[pending[-1]]
             inside = node.op not in ENTERS and node.op != "ReadVariableOp"
-            missing = [r.node for r in node.inputs if inside and r.node not in self._copies]
+            sources = (self._unswitched(r).node for r in node.inputs if inside)
+            missing = [source for source in sources if source not in self._copies]
             if missing:
                 pending.extend(missing)
                 continue
@@ -108,15 +115,24 @@ class Values:
                 self._copies[node.name] = self._copy(node)
         return self._copies[name]
 
+    def _unswitched(self, ref: TensorRef) -> TensorRef:
+        """A free value as it is outside of the branch that it entered."""
+        node = self._body.around.graph[ref.node]
+        while node.op in SWITCHES:
+            ref = node.inputs[0]
+            node = self._body.around.graph[ref.node]
+        return ref
+
     def _copy(self, node: Node) -> str:
         if node.op in ENTERS:
             source = self.from_outside(node.inputs[0])
             return self.enter(source, f"{node.name}/Enter", node.attrs["T"], constant=True)
         if node.op == "ReadVariableOp":
             return self._snapshot(node)
+        sources = [self._unswitched(ref) for ref in node.inputs]
         clone = without_marks(node).evolve(
             name=self._editor.unique_name(f"{self._scope}/{node.name}"),
-            inputs=tuple(TensorRef(self._copies[r.node], r.index) for r in node.inputs),
+            inputs=tuple(TensorRef(self._copies[r.node], r.index) for r in sources),
             control_inputs=() if node.inputs else (self._body.pair.down,),
             extra=b"",
         )
@@ -171,16 +187,14 @@ class Values:
         node = self._body.around.graph[ref.node]
         dtype = ops.output_dtype(node, ref.index)
         every = ref.node in frozenset(self._body.nodes)
-        if dtype is None or dtype.is_ref or not every or not _has_model(pair):
-            raise UnreachableError(_unreachable(ref, pair))
+        model = self._body.model_for(ref)
+        if dtype is None or dtype.is_ref or not every or model is None:
+            raise UnreachableError(unreachable(ref, pair))
         self.saved.append(ref)
-        return add_stack(pair, ref, dtype, self._scope, self._attrs, self._editor)
+        return add_stack(pair, ref, dtype, self._scope, self._attrs, self._editor, model)
 
 
-def _has_model(pair: GradientLoop) -> bool:
-    return any(not stack.branched for stack in pair.stacks)
-
-
-def _unreachable(ref: TensorRef, pair: GradientLoop) -> Rejection:
+def unreachable(ref: TensorRef, pair: GradientLoop) -> Rejection:
+    """The rejection of what needs a value that the gradient loop cannot have."""
     reason = f"'{ref}' is needed in the loop of '{pair.backward.cond}' and cannot be saved for it."
     return Rejection(Code.CROSSES_FRAME, reason, (ref.node, pair.backward.cond))

@@ -17,6 +17,7 @@ from graphrev.ir import Node, TensorRef
 from graphrev.passes.recompute.loops.needs import Needs
 from graphrev.passes.recompute.loops.writer import LoopWriter
 from graphrev.pipeline import Code, Rejection
+from graphrev.recomputation.branches import add_done
 from graphrev.recomputation.guards import buffer_owner, later_updates
 from graphrev.recomputation.loops.body import Body
 
@@ -38,7 +39,9 @@ def hold_updates(
             reason = f"'{update}' writes a variable that the loop of '{pair.forward.cond}' reads."
             return Rejection(Code.VARIABLE_CHANGES, reason, (update, pair.forward.cond))
     results = dict.fromkeys(_result(body, needs, n) for names in readers.values() for n in names)
-    waits = [writer.result(ref, f"{scope}/{ref.node}/done") for ref in results]
+    waits = tuple(writer.result(ref, f"{scope}/{ref.node}/done") for ref in results)
+    if not body.is_whole:
+        waits = (add_done(scope, waits, {}, editor),)
     editor.add_controls(pair.countdown.next, waits)
     done = pair.countdown.exits or (_exit(pair, scope, editor),)
     for update in readers:

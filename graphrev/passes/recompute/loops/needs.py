@@ -72,7 +72,7 @@ class _Search:
         return found
 
     def run(self) -> Needs:
-        stacks = [stack for stack in self._body.pair.stacks if not stack.branched]
+        stacks = self._body.stacks
         free = tuple(stack for stack in stacks if stack.value.node in self._body.free)
         inner = [stack for stack in stacks if self._origin(stack).node in self._labels]
         shapes = [stack for stack in inner if self._is_metadata(stack)]

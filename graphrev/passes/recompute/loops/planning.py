@@ -25,11 +25,12 @@ from graphrev.ir.index import CycleError
 from graphrev.passes.recompute.loops.guards import hold_updates
 from graphrev.passes.recompute.loops.needs import Needs, needs_of
 from graphrev.passes.recompute.loops.plan import LoopPlan
-from graphrev.passes.recompute.loops.selection import Task
+from graphrev.passes.recompute.loops.selection import Task, by_place
 from graphrev.passes.recompute.loops.writer import LoopWriter
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.facts import Facts
 from graphrev.recomputation.loops.body import Body, members_of_frames
+from graphrev.recomputation.loops.branches import BranchBody, BranchValues
 from graphrev.recomputation.loops.snapshots import Snapshots
 from graphrev.recomputation.loops.values import UnreachableError, Values
 from graphrev.recomputation.scopes import common_scope
@@ -61,7 +62,7 @@ def plan_loops(
     """
     if not tasks:
         return Outcome()
-    left, rejections = list(tasks), list[Rejection]()
+    left, rejections = list(by_place(facts, contexts, tasks)), list[Rejection]()
     members = members_of_frames(facts)
     while True:
         attempt = _Attempt(facts, shapes, contexts, members)
@@ -81,7 +82,9 @@ class _Attempt:
     shapes: Shapes
     contexts: Mapping[str, Context]
     members: Mapping[int, tuple[str, ...]]
-    bodies: dict[tuple[int, int], Body] = field(default_factory=dict[tuple[int, int], Body])
+    bodies: dict[tuple[int, int, Context | None], Body] = field(
+        default_factory=dict[tuple[int, int, Context | None], Body]
+    )
 
     def __post_init__(self) -> None:
         self._editor = GraphEditor(self.facts.graph)
@@ -106,19 +109,38 @@ class _Attempt:
             )
         return plans, edits
 
-    def _body(self, pair: GradientLoop) -> Body:
-        key = (pair.forward.number, pair.backward.number)
+    def _body(self, pair: GradientLoop, place: Context | None = None) -> Body:
+        key = (pair.forward.number, pair.backward.number, place)
         if key not in self.bodies:
-            found = Body(self.facts, pair, self.members, self.contexts, self._snapshots)
-            self.bodies[key] = found
+            about = (self.facts, pair, self.members, self.contexts, self._snapshots)
+            if place is None:
+                self.bodies[key] = Body(*about)
+            else:
+                parent = self._body(pair, self._around(pair, place))
+                self.bodies[key] = BranchBody(*about, place=place, parent=parent)
         return self.bodies[key]
 
-    def _values(self, pair: GradientLoop, scope: str, attrs: Mapping[str, AttrValue]) -> Values:
+    def _around(self, pair: GradientLoop, place: Context) -> Context | None:
+        """The branch around a branch; ``None`` for the body of the loop."""
+        around = place[:-1]
+        return None if around == self.contexts.get(pair.index, ()) else around
+
+    def _values(
+        self,
+        pair: GradientLoop,
+        scope: str,
+        attrs: Mapping[str, AttrValue],
+        place: Context | None = None,
+    ) -> Values:
+        body = self._body(pair, place)
         outer = None if pair.outer is None else self._values(pair.outer, scope, attrs)
-        return Values(self._body(pair), outer, scope, attrs, self._editor)
+        if place is None or not isinstance(body, BranchBody):
+            return Values(body, outer, scope, attrs, self._editor)
+        parent = self._values(pair, scope, attrs, self._around(pair, place))
+        return BranchValues(body, parent, outer, scope, attrs, self._editor)
 
     def _plan(self, task: Task) -> LoopPlan:
-        body = self._body(task.pair)
+        body = self._body(task.pair, task.place)
         needs = needs_of(body, task.labels)
         freed = self._freed(body, needs)
         refusal = _not_worth_it(task, needs, freed, self.facts)
@@ -128,7 +150,7 @@ class _Attempt:
         scope = common_scope(r for stack in needs.replaced for r in readers.get(stack.pop, ()))
         scope = f"{scope}/{task.name}/recompute"
         attrs: Mapping[str, AttrValue] = MappingProxyType({BLOCK_ATTR: task.name.encode()})
-        values = self._values(task.pair, scope, attrs)
+        values = self._values(task.pair, scope, attrs, task.place)
         writer = LoopWriter(body, needs, values, scope, attrs, self._editor)
         with self._editor.because(task.name, f"recompute the loop of {task.pair.forward.cond}"):
             try:

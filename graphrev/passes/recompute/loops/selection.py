@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from graphrev.analysis.frames import Context
 from graphrev.analysis.frames_gradients import ControlFlow, GradientLoop
 from graphrev.analysis.frames_loops import ROOT
 from graphrev.errors import UsageError, printable
 from graphrev.passes.recompute.regions import UNFIT_FOR_A_SCOPE, Region
 from graphrev.pipeline import Rejection
 from graphrev.recomputation.facts import Facts
+from graphrev.recomputation.loops.body import is_pure
 from graphrev.recomputation.loops.refusals import no_gradient_loop
 
 
@@ -29,12 +31,14 @@ class Task:
         labels: the region of each node that may be computed again; ``None`` where the whole body
             is one region.
         regions: the names of the regions.
+        place: the branch of the body that they lie in, if they all lie in one.
     """
 
     name: str
     pair: GradientLoop
     labels: Mapping[str, str] | None
     regions: tuple[str, ...]
+    place: Context | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,27 @@ def _tasks(
         tail = f"_pass{count}" if count else ""
         labels = _labels(facts, pair, regions) if regions else None
         yield Task(f"{name}{tail}", pair, labels, tuple(region.name for region in regions))
+
+
+def by_place(
+    facts: Facts, contexts: Mapping[str, Context], tasks: Iterable[Task]
+) -> Iterator[Task]:
+    """The tasks, those of regions in branches of the body apart from the others."""
+    for task in tasks:
+        labels = task.labels or {}
+        here = contexts.get(task.pair.index, ())
+        places: dict[str, dict[Context, None]] = {region: {} for region in task.regions}
+        for name, region in labels.items():
+            if is_pure(facts.graph[name]):
+                places[region][contexts.get(name, ())] = None
+        inside = [region for region in task.regions if here not in places[region]]
+        if len(inside) < len(task.regions) or not any(places.values()):
+            yield task
+        branches = dict.fromkeys(place for region in inside for place in places[region])
+        for number, place in enumerate(branches):
+            own = {n: r for n, r in labels.items() if r in inside and contexts.get(n, ()) == place}
+            name = f"{task.name}_branch{number}" if len(branches) > 1 else task.name
+            yield Task(name, task.pair, own, tuple(dict.fromkeys(own.values())), place)
 
 
 def _labels(facts: Facts, pair: GradientLoop, regions: Iterable[Region]) -> Mapping[str, str]:

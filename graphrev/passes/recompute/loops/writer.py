@@ -111,7 +111,8 @@ class LoopWriter:
         for stack in (*self._needs.replaced, *self._needs.free):
             if stack.name in self._values.kept:
                 continue
-            value = self._input(stack.value)
+            free = stack.value.node in self._body.free
+            value = self._values.in_place_of(stack) if free else self._input(stack.value)
             readers = tuple(self._editor.readers(stack.pop))
             self._editor.redirect(TensorRef(stack.pop), value, readers)
             remove_stack(pair, stack, self._editor)
