@@ -89,6 +89,8 @@ def in_multiples(
     for name, one in coupled.items():
         channels = one.coupling.channels
         kept = channels - round(channels * wanted[name])
+        if kept == channels:
+            continue
         if channels > multiple:
             found[name] = 1.0 - max(kept // multiple * multiple, multiple) / channels
         else:

@@ -170,7 +170,14 @@ def test_the_default_is_single_weights() -> None:
 
 @pytest.mark.parametrize(
     ("sparsity", "multiple", "kept"),
-    [(0.3, 4, (8, 8)), (0.3, 1, (11, 8)), (0.5, 8, (8, 8)), (0.7, 8, (8, 8)), (0.9, 16, (16, 12))],
+    [
+        (0.0, 8, (16, 12)),
+        (0.3, 4, (8, 8)),
+        (0.3, 1, (11, 8)),
+        (0.5, 8, (8, 8)),
+        (0.7, 8, (8, 8)),
+        (0.9, 16, (16, 12)),
+    ],
 )
 def test_kept_channels_are_a_multiple_and_never_none(
     sparsity: float, multiple: int, kept: tuple[int, int]
