@@ -16,6 +16,7 @@ from graphrev.editor import GraphEditor
 from graphrev.errors import UsageError, printable
 from graphrev.io.checkpoints import read_checkpoint
 from graphrev.ir import Graph, TensorRef
+from graphrev.ir.marks import role_of
 from graphrev.passes.shrink.apply import apply_plan
 from graphrev.passes.shrink.arithmetic import Array
 from graphrev.passes.shrink.costs import cost_after, cost_before
@@ -223,13 +224,16 @@ def _cut(removal: Removal, bias: Bias) -> Bias:
 
 def _kernels(channels: Channels, smaller: tuple[Smaller, ...]) -> dict[str, int]:
     names = {one.name for one in smaller}
-    found: dict[str, int] = {}
-    for product in channels.products:
-        name = origin(channels.graph, product.kernel.node)
-        if name in names:
-            found[name] = product.out_axis
-    for one in channels.depthwise:
-        name = origin(channels.graph, one.kernel.node)
-        if name in names:
-            found[name] = 2
-    return found
+    axes = [(product.kernel.node, product.out_axis) for product in channels.products]
+    axes += [(one.kernel.node, 2) for one in channels.depthwise]
+    found = {_kernel(channels.graph, node): axis for node, axis in axes}
+    return {name: axis for name, axis in found.items() if name in names}
+
+
+def _kernel(graph: Graph, name: str) -> str:
+    """The constant or variable that a kernel is; of ``mask * kernel`` the kernel."""
+    name = origin(graph, name)
+    while graph[name].op == "Mul":
+        factors = [origin(graph, ref.node) for ref in graph[name].inputs]
+        name = next((n for n in factors[::-1] if role_of(graph[n]) != "mask"), factors[-1])
+    return name

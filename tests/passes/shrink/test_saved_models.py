@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import graphrev as gr
+from graphrev import pruning
 from graphrev.errors import UsageError
 from graphrev.io.checkpoints import read_checkpoint
 from tests.cli.runner import assert_refused, invoke
@@ -134,6 +135,32 @@ def test_untouched_saved_model_keeps_its_variables_byte_for_byte(tmp_path: Path)
     found = files(tmp_path / "same")
     for name, data in files(tmp_path / "big").items():
         assert name == "saved_model.pb" or found[name] == data
+
+
+def test_masked_layers_lose_masks_and_kernels_together(tmp_path: Path) -> None:
+    """A pruned model as it is served, masks and all: no need to fold them first."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 6, 6, 3], "x")
+        y = pruning.masked_conv2d(pruning.masked_conv2d(x, 8, 3), 6, 3)
+        y = pruning.masked_fully_connected(tf.reduce_mean(y, [1, 2]), 4, activation_fn=None)
+        session.run(tf.global_variables_initializer())
+        for mask in pruning.get_masks()[:2]:
+            kept = np.ones(mask.shape.as_list(), np.float32)
+            kept[..., [0, 2]] = 0
+            session.run(tf.assign(mask, kept))
+        tf.saved_model.simple_save(session, str(tmp_path / "big"), {"images": x}, {"scores": y})
+        want = session.run(y, {x: IMAGES})
+    result = gr.rewrite(tmp_path / "big", "shrink")
+    rows = result.report.steps[0].plan.to_json()["kernels"]
+    kernels = {row["kernel"]: row["after"] for row in rows}
+    assert kernels == {
+        "Conv/weights": [3, 3, 3, 6], "Conv_1/weights": [3, 3, 6, 4],
+        "fully_connected/weights": [4, 4],
+    }  # fmt: skip
+    result.save(tmp_path / "small")
+    values = read_checkpoint(tmp_path / "small" / "variables" / "variables")
+    assert values["Conv_1/mask"].shape == values["Conv_1/weights"].shape == (3, 3, 6, 4)
+    np.testing.assert_allclose(served(tmp_path / "small"), want, atol=1e-5)
 
 
 def partitioned(folder: Path, axes: tuple[int, ...]) -> tuple[str, Any, np.ndarray]:
