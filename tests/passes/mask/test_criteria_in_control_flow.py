@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 import graphrev
 from graphrev.io import checkpoints
+from graphrev.ir import Graph
 from graphrev.pipeline import Code
 from tests.cli.runner import assert_refused, invoke
 from tests.nets import snapshot, tf
@@ -61,20 +62,23 @@ def looped_twice() -> Any:
 CASES = {"loop": looped, "branch": branched, "parts": parted}
 
 
-@pytest.fixture(params=["v1", "v2"])
-def flow(request: pytest.FixtureRequest) -> Iterator[str]:
+def built_in(flow: str, build: Callable[[], Any], **options: Any) -> Graph:
+    """The graph of ``build`` with control flow of TensorFlow 1 (v1) or 2 (v2)."""
     was = tf.control_flow_v2_enabled()
-    (tf.disable_control_flow_v2 if request.param == "v1" else tf.enable_control_flow_v2)()
-    yield request.param
-    (tf.enable_control_flow_v2 if was else tf.disable_control_flow_v2)()
+    (tf.disable_control_flow_v2 if flow == "v1" else tf.enable_control_flow_v2)()
+    try:
+        return built(build, **options)
+    finally:
+        (tf.enable_control_flow_v2 if was else tf.disable_control_flow_v2)()
 
 
 @pytest.mark.parametrize("options", NEEDS_GRADIENT, ids=lambda o: next(iter(o.values())))
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("flow", ["v1", "v2"])
 def test_kernel_whose_gradient_is_not_plain_is_left_alone_with_a_reason(
     case: str, options: dict[str, Any], flow: str
 ) -> None:
-    _, plan = mask(built(CASES[case]), sparsity=0.5, end=9, **options)
+    _, plan = mask(built_in(flow, CASES[case]), sparsity=0.5, end=9, **options)
     if (flow, case) == ("v1", "loop"):
         assert [kernel.variable for kernel in plan.kernels] == ["w", "u"]
         return
@@ -114,12 +118,7 @@ def test_gradient_that_leaves_a_loop_is_taken_exactly(
     build: Any, turns: int, criterion: str
 ) -> None:
     """Figure and mask after each of six steps, of loops and loops in loops (v1)."""
-    was = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    try:
-        graph = built(build)
-    finally:
-        tf.enable_control_flow_v2() if was else None
+    graph = built_in("v1", build)
     session = Session(mask(graph, sparsity=0.5, frequency=2, criterion=criterion)[0].after)
     names = {key: added(session.graph, key)["w"] for key in ("mask", "score")}
     running = np.zeros((4, 4))
@@ -136,12 +135,7 @@ def test_gradient_that_leaves_a_loop_is_taken_exactly(
 
 
 def test_rigl_grows_by_the_gradient_that_leaves_a_loop() -> None:
-    was = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    try:
-        graph = built(looped)
-    finally:
-        tf.enable_control_flow_v2() if was else None
+    graph = built_in("v1", looped)
     spec = "rigl(drop_fraction=0.5,anneal=constant)"
     session = Session(mask(graph, sparsity=0.5, frequency=1, regrowth=spec)[0].after)
     names = {kernel: added(session.graph, "mask")[kernel] for kernel in ("w", "u")}
@@ -164,12 +158,7 @@ def test_rigl_grows_by_the_gradient_that_leaves_a_loop() -> None:
 
 
 def test_resource_that_is_read_in_the_loop_is_left_alone_with_a_reason() -> None:
-    was = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    try:
-        graph = built(looped_resource)
-    finally:
-        tf.enable_control_flow_v2() if was else None
+    graph = built_in("v1", looped_resource)
     _, plan = mask(graph, criterion="taylor")
     assert [kernel.variable for kernel in plan.kernels] == ["u"]
     (left,) = plan.rejections
@@ -188,12 +177,7 @@ def nested(resource: bool = False) -> Any:
 @pytest.mark.parametrize("resource", [False, True])
 @pytest.mark.parametrize("train", [False, True])
 def test_kernel_of_functions_alone_has_a_reason(train: bool, resource: bool) -> None:
-    was = tf.control_flow_v2_enabled()
-    tf.enable_control_flow_v2()
-    try:
-        graph = built(lambda: nested(resource), train=train)
-    finally:
-        None if was else tf.disable_control_flow_v2()
+    graph = built_in("v2", lambda: nested(resource), train=train)
     _, plan = mask(graph, sparsity=0.5)
     assert [kernel.variable for kernel in plan.kernels] == ["u"]
     (left,) = plan.rejections
@@ -203,12 +187,7 @@ def test_kernel_of_functions_alone_has_a_reason(train: bool, resource: bool) -> 
 
 @pytest.mark.parametrize("case", CASES)
 def test_set_needs_no_gradient_and_exchanges_as_many_as_it_drops(case: str) -> None:
-    was = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    try:
-        graph = built(CASES[case])
-    finally:
-        tf.enable_control_flow_v2() if was else None
+    graph = built_in("v1", CASES[case])
     spec = "set(drop_fraction=0.5)"
     session = Session(mask(graph, sparsity=0.5, frequency=1, end=9, regrowth=spec)[0].after)
     seen: list[Any] = []
