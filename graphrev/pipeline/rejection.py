@@ -21,6 +21,7 @@ class Code(str, Enum):
     RANDOM_OP = "random_op"
     FED = "fed"
     FETCHED = "fetched"
+    COMPARED = "compared"
     NO_BACKWARD_READERS = "no_backward_readers"
     ALREADY_REWRITTEN = "already_rewritten"
     OVERLAP = "overlap"
@@ -96,6 +97,12 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.FETCHED: Explanation(
         "A stream is fetched by name, which keeps it in memory; recomputing it saves nothing.",
         "Fetch it in an evaluation graph, or drop it from the signature.",
+    ),
+    Code.COMPARED: Explanation(
+        "A stream's exact value is compared in the backward pass (the gradient of a ReLU or of max "
+        "pooling right before the block); rebuilt, a zero would not be one.",
+        "Nothing to do: that one stream is kept, the rest of the block is rewritten. To free it "
+        "too, let the block begin with a sum or a convolution.",
     ),
     Code.NO_BACKWARD_READERS: Explanation(
         "Nothing in a backward pass reads the block: the graph holds no gradients of it.",

@@ -42,6 +42,7 @@ from graphrev.passes.reversible.region import Region
 from graphrev.passes.reversible.search import Found, search
 from graphrev.passes.reversible.sums import is_sum
 from graphrev.passes.reversible.surroundings import BLOCK_ATTR, Surroundings
+from graphrev.passes.reversible.ties import compares, kept_for
 from graphrev.passes.reversible.uses import Candidate, Readers, backward_readers
 from graphrev.pipeline import Code, Pass, Rejection
 from graphrev.recomputation.differentiated import is_forward_only
@@ -228,7 +229,9 @@ class Reversible(Pass[ReversiblePlan]):
         kept = anchored_streams(chain, self._anchor_every(dtype, chain))
         fetched = frozenset(chain.streams) & _tensors(self.fetched)
         yield from (_fetched(chain, stream) for stream in chain.streams if stream in fetched)
-        saved = kept | fetched
+        compared = _compared(around, chain, readers)
+        yield from kept_for(chain, compared)
+        saved = kept | fetched | {stream for stream, _ in compared}
         drift = worst_drift(dtype, chain, saved)
         if self.max_drift is not None and drift > self.max_drift:
             yield _drifts(chain, drift, self.max_drift)
@@ -243,6 +246,18 @@ class Reversible(Pass[ReversiblePlan]):
         if worst_drift(dtype, chain, frozenset()) <= self.max_drift:
             return None
         return longest_segment(dtype, self.max_drift)
+
+
+def _compared(
+    around: Surroundings, chain: Chain, readers: Readers | None
+) -> list[tuple[TensorRef, str]]:
+    """The streams that a backward reader compares, each with the reader."""
+    uses = readers.uses if readers is not None else ()
+    return [
+        (use.stream, use.reader)
+        for use in uses
+        if use.stream is not None and compares(around.graph, chain, use.stream, use.reader)
+    ]
 
 
 def _place(item: Candidate, contexts: Mapping[str, Context]) -> Context:

@@ -12,6 +12,7 @@ from enum import Enum
 
 from graphrev.analysis.frames_stacks import Stack
 from graphrev.ir import TensorRef
+from graphrev.passes.reversible.ties import compares
 from graphrev.passes.reversible.uses import Candidate
 from graphrev.recomputation.loops.body import Body, is_pure
 
@@ -61,6 +62,9 @@ def _use(
         return StackUse(stack, Kind.SAVED)
     origin = body.around.origin(stack.value)
     if origin in item.chain.streams:
+        readers = body.around.graph.readers.get(stack.pop, ())
+        if any(compares(body.around.graph, item.chain, origin, reader) for reader in readers):
+            return StackUse(stack, Kind.SAVED)
         return StackUse(stack, Kind.STREAM, reading_half(item, origin), origin)
     if name in owner:
         return StackUse(stack, Kind.INNER, owner[name])
