@@ -24,7 +24,7 @@ from graphrev.analysis.frames_loops import (
     find_frames,
 )
 from graphrev.analysis.frames_stacks import POPS, Stack, Stacks, find_stacks
-from graphrev.io.tensors import to_numpy
+from graphrev.io.tensors import integers
 from graphrev.ir import Graph, TensorRef, TensorValue
 
 _ADDS = frozenset({"Add", "AddV2"})
@@ -158,7 +158,8 @@ def _constant(graph: Graph, ref: TensorRef) -> int | None:
     value = node.attrs.get("value")
     if node.op != "Const" or not isinstance(value, TensorValue) or value.shape.dims != ():
         return None
-    return int(to_numpy(value).item())
+    found = integers(value, 1)
+    return found[0] if found else None
 
 
 def _source(graph: Graph, enter: str, outer: GradientLoop | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphrev.io import wire
 from graphrev.io.attr_values import encode_shape
-from graphrev.io.tensors import to_numpy
+from graphrev.io.tensors import UnreadableConstantError, to_numpy
 from graphrev.ir import DType, Shape, TensorValue
 
 _DTYPE, _SHAPE, _CONTENT, _STRING = 1, 2, 4, 8
@@ -108,8 +108,11 @@ def truncated(value: TensorValue, count: int) -> TensorValue:
 
 
 def is_mask(value: TensorValue) -> bool:
-    """Whether a floating-point constant holds zeros and ones only."""
-    array = to_numpy(value)
+    """Whether a floating-point constant holds zeros and ones only, and can be read."""
+    try:
+        array = to_numpy(value)
+    except UnreadableConstantError:
+        return False
     return bool(((array == 0) | (array == 1)).all())
 
 

@@ -6,6 +6,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any
 
+from graphrev.errors import InvalidInputError, printable
 from graphrev.io.protos import light
 from graphrev.ir import DType, TensorValue
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 _FORMATS = {DType.INT32: "i", DType.INT64: "q"}
+
+
+class UnreadableConstantError(InvalidInputError, ValueError):
+    """A constant's content does not fit its shape or type."""
 
 
 def integers(value: TensorValue, limit: int = 64) -> tuple[int, ...] | None:
@@ -44,11 +49,17 @@ def to_numpy(value: TensorValue) -> np.ndarray[Any, Any]:
     """The constant as an array.
 
     Raises:
-        ValueError, TypeError: its content does not fit its shape or type.
+        UnreadableConstantError: its content does not fit its shape or type.
     """
     from tensorboard.util import tensor_util
 
-    return tensor_util.make_ndarray(_proto(value))
+    try:
+        return tensor_util.make_ndarray(_proto(value))
+    except (TypeError, ValueError) as error:
+        raise UnreadableConstantError(
+            f"A constant of type {value.dtype.name.lower()} and shape {value.shape.dims} does not "
+            f"hold what it says: {printable(str(error), 200)}. Export the graph again."
+        ) from None
 
 
 def _proto(value: TensorValue) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graphrev.io import constants
+from graphrev.io.tensors import UnreadableConstantError
 from graphrev.ir import DType, Graph, Node, TensorRef, TensorValue
 from graphrev.ir.marks import UNFROZEN, role_of
 from graphrev.passes.strip_masks.plan import Fold
@@ -41,7 +42,10 @@ def find_folds(graph: Graph) -> Iterator[Fold]:
             continue
         kernel = values[1 - mask]
         assert kernel is not None
-        value = constants.product(first[1], second[1])
+        try:
+            value = constants.product(first[1], second[1])
+        except UnreadableConstantError:
+            continue
         yield Fold(name, kernel[0], _source(graph, node.inputs[1 - mask]), value)
 
 
