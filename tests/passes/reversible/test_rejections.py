@@ -87,6 +87,19 @@ def fetched() -> tuple[Graph, dict[str, Any]]:
     return training(), {"fetched": ("pair0/y1:0",)}
 
 
+def compared() -> tuple[Graph, dict[str, Any]]:
+    with tf.Graph().as_default() as graph:
+        x = dense(tf.placeholder(tf.float32, [4, 8], "x"), "stem")
+        x1, x2 = tf.nn.relu(x), tf.nn.relu(-x)
+        for number in range(2):
+            with tf.variable_scope(f"pair{number}"):
+                x1 = x1 + dense(x2, "f")
+                x2 = x2 + dense(x1, "g")
+        loss = tf.reduce_mean(tf.square(x1 + 0.5 * x2))
+        tf.train.GradientDescentOptimizer(0.1).minimize(loss, name="train")
+        return snapshot(graph), {}
+
+
 def no_backward_readers() -> tuple[Graph, dict[str, Any]]:
     return training(differentiate=False), {"forward": "reject"}
 
@@ -191,6 +204,7 @@ CASES: dict[Code, Callable[[], tuple[Graph, dict[str, Any]]]] = {
     Code.RANDOM_OP: random_op,
     Code.FED: fed,
     Code.FETCHED: fetched,
+    Code.COMPARED: compared,
     Code.NO_BACKWARD_READERS: no_backward_readers,
     Code.ALREADY_REWRITTEN: already_rewritten,
     Code.OVERLAP: overlap,
