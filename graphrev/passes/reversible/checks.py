@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from graphrev.analysis import ops
-from graphrev.analysis.frames import Context, is_inner_branch, is_loop_body, is_outside_loops
+from graphrev.analysis.frames import Context, is_inner_branch, is_outside_loops
 from graphrev.ir import TensorRef
 from graphrev.ir.marks import is_opted_out
 from graphrev.passes.reversible.halves import Half
@@ -31,7 +31,6 @@ class Checks:
         replayed: random ops that are made stateless and drawn again.
         replay_random: whether random tensors must not be kept.
         trust_unknown_shapes: whether a mark stands in for a proof that shapes are equal.
-        defers: whether blocks that nobody has differentiated get a gradient of their own.
     """
 
     around: Surroundings
@@ -40,7 +39,6 @@ class Checks:
     replayed: frozenset[str]
     replay_random: bool
     trust_unknown_shapes: bool
-    defers: bool
 
     def region(self, half: Half) -> Region | Rejection:
         """The region of a half that passes every check, or the first reason against it."""
@@ -59,20 +57,18 @@ class Checks:
         return next(self._objections(half, region), region)
 
     def in_one_place(self, half: Half, region: Region) -> bool:
-        """Whether a half lies in one loop body, or in one branch or none with branches inside."""
+        """Whether a half lies in one loop body, or one branch of it, or outside of loops.
+
+        Outside of loops it may have branches inside.
+        """
         ends = {self.contexts.get(name, ()) for name in (half.y.node, half.p.node, half.q.node)}
         place = ends.pop()
         inside = {self.contexts.get(name, ()) for name in region.nodes} - {place}
         if ends:
             return False
         if not is_outside_loops(place):
-            return not inside and (is_loop_body(place) or self._deferred(half))
+            return not inside
         return all(is_inner_branch(context, place) for context in inside)
-
-    def _deferred(self, half: Half) -> bool:
-        """Whether a half in a branch in a loop body is left to whoever differentiates the loop."""
-        number = self.around.flow.frames.frame(half.y.node)
-        return self.defers and number in self.around.undifferentiated_loops
 
     def _dtype(self, half: Half) -> Rejection | None:
         dtype = self.around.dtype(self.around.graph[half.y.node])

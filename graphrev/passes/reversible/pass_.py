@@ -201,7 +201,6 @@ class Reversible(Pass[ReversiblePlan]):
             replayed,
             self.random == "stateless",
             self.detect == "marked",
-            self.forward == "defer",
         )
         inside = replace(checks, replayed=frozenset(), replay_random=False)
         regions: dict[Half, Region] = {}

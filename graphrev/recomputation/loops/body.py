@@ -50,6 +50,11 @@ class Body:
         return self.contexts.get(self.pair.index, ())
 
     @property
+    def backward_place(self) -> Context:
+        """Where copies of the nodes lie in the gradient loop."""
+        return self.contexts.get(self.pair.down, ())
+
+    @property
     def is_whole(self) -> bool:
         """Whether the nodes run in every iteration."""
         return True

@@ -16,11 +16,14 @@ from types import MappingProxyType
 
 from graphrev.analysis import ops
 from graphrev.analysis.frames import Context
+from graphrev.analysis.frames_gradients import GradientLoop
 from graphrev.analysis.frames_loops import SWITCHES
 from graphrev.analysis.frames_stacks import Stack
 from graphrev.editor import GraphEditor
 from graphrev.ir import AttrValue, Node, TensorRef
+from graphrev.recomputation.facts import Facts
 from graphrev.recomputation.loops.body import Body
+from graphrev.recomputation.loops.snapshots import Snapshots
 from graphrev.recomputation.loops.values import UnreachableError, Values, unreachable
 
 
@@ -62,6 +65,12 @@ class BranchBody(Body):
         ref = self.around.graph[stack.pop].inputs[0]
         node = self.around.graph[ref.node]
         return (node.inputs[1], ref.index) if node.op in SWITCHES else None
+
+    @property
+    def backward_place(self) -> Context:
+        """The same branch in the gradient loop."""
+        pops = (self.contexts.get(stack.pop, ()) for stack in self.stacks)
+        return next(pops, super().backward_place)
 
     def model_for(self, ref: TensorRef) -> Stack | None:
         """A stack of the same side of the cond."""
@@ -152,3 +161,61 @@ class BranchValues(Values):
             attrs=MappingProxyType({"T": dtype, **self._attrs}),
         )
         return TensorRef(self._editor.add(switch), side)
+
+
+@dataclass(frozen=True, eq=False)
+class LoopBodies:
+    """The bodies of a graph's loops, and the branches in them.
+
+    Attributes:
+        members: the nodes of each frame in topological order.
+        contexts: the loop or branch of each node.
+    """
+
+    facts: Facts
+    members: Mapping[int, tuple[str, ...]]
+    contexts: Mapping[str, Context]
+    editor: GraphEditor
+    known: dict[tuple[int, int, Context | None], Body] = field(
+        default_factory=dict[tuple[int, int, Context | None], Body]
+    )
+
+    @cached_property
+    def _snapshots(self) -> Snapshots:
+        return Snapshots(self.facts, self.facts.flow, self.contexts)
+
+    def branch_of(self, pair: GradientLoop, name: str) -> Context | None:
+        """The branch of the loop's body that a node lies in; ``None`` for the body itself."""
+        place = self.contexts.get(name, ())
+        return None if place == self.contexts.get(pair.index, ()) else place
+
+    def body(self, pair: GradientLoop, place: Context | None = None) -> Body:
+        """The body of a loop, or a branch in it."""
+        key = (pair.forward.number, pair.backward.number, place)
+        if key not in self.known:
+            about = (self.facts, pair, self.members, self.contexts, self._snapshots)
+            if place is None:
+                self.known[key] = Body(*about)
+            else:
+                parent = self.body(pair, self._around(pair, place))
+                self.known[key] = BranchBody(*about, place=place, parent=parent)
+        return self.known[key]
+
+    def values(
+        self,
+        pair: GradientLoop,
+        scope: str,
+        attrs: Mapping[str, AttrValue],
+        place: Context | None = None,
+    ) -> Values:
+        """Values of a body as the gradient loop sees them."""
+        body = self.body(pair, place)
+        outer = None if pair.outer is None else self.values(pair.outer, scope, attrs)
+        if place is None or not isinstance(body, BranchBody):
+            return Values(body, outer, scope, attrs, self.editor)
+        parent = self.values(pair, scope, attrs, self._around(pair, place))
+        return BranchValues(body, parent, outer, scope, attrs, self.editor)
+
+    def _around(self, pair: GradientLoop, place: Context) -> Context | None:
+        around = place[:-1]
+        return None if around == self.contexts.get(pair.index, ()) else around

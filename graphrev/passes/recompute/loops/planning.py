@@ -8,7 +8,7 @@ out to be impossible is refused and the rest is planned again without it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from graphrev.analysis.frames import Context
@@ -30,9 +30,8 @@ from graphrev.passes.recompute.loops.writer import LoopWriter
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.facts import Facts
 from graphrev.recomputation.loops.body import Body, members_of_frames
-from graphrev.recomputation.loops.branches import BranchBody, BranchValues
-from graphrev.recomputation.loops.snapshots import Snapshots
-from graphrev.recomputation.loops.values import UnreachableError, Values
+from graphrev.recomputation.loops.branches import LoopBodies
+from graphrev.recomputation.loops.values import UnreachableError
 from graphrev.recomputation.scopes import common_scope
 
 
@@ -82,13 +81,10 @@ class _Attempt:
     shapes: Shapes
     contexts: Mapping[str, Context]
     members: Mapping[int, tuple[str, ...]]
-    bodies: dict[tuple[int, int, Context | None], Body] = field(
-        default_factory=dict[tuple[int, int, Context | None], Body]
-    )
 
     def __post_init__(self) -> None:
         self._editor = GraphEditor(self.facts.graph)
-        self._snapshots = Snapshots(self.facts, self.facts.flow, self.contexts)
+        self._bodies = LoopBodies(self.facts, self.members, self.contexts, self._editor)
 
     def run(self, tasks: Sequence[Task]) -> tuple[tuple[LoopPlan, ...], EditLog]:
         """All plans and their edits.
@@ -109,38 +105,8 @@ class _Attempt:
             )
         return plans, edits
 
-    def _body(self, pair: GradientLoop, place: Context | None = None) -> Body:
-        key = (pair.forward.number, pair.backward.number, place)
-        if key not in self.bodies:
-            about = (self.facts, pair, self.members, self.contexts, self._snapshots)
-            if place is None:
-                self.bodies[key] = Body(*about)
-            else:
-                parent = self._body(pair, self._around(pair, place))
-                self.bodies[key] = BranchBody(*about, place=place, parent=parent)
-        return self.bodies[key]
-
-    def _around(self, pair: GradientLoop, place: Context) -> Context | None:
-        """The branch around a branch; ``None`` for the body of the loop."""
-        around = place[:-1]
-        return None if around == self.contexts.get(pair.index, ()) else around
-
-    def _values(
-        self,
-        pair: GradientLoop,
-        scope: str,
-        attrs: Mapping[str, AttrValue],
-        place: Context | None = None,
-    ) -> Values:
-        body = self._body(pair, place)
-        outer = None if pair.outer is None else self._values(pair.outer, scope, attrs)
-        if place is None or not isinstance(body, BranchBody):
-            return Values(body, outer, scope, attrs, self._editor)
-        parent = self._values(pair, scope, attrs, self._around(pair, place))
-        return BranchValues(body, parent, outer, scope, attrs, self._editor)
-
     def _plan(self, task: Task) -> LoopPlan:
-        body = self._body(task.pair, task.place)
+        body = self._bodies.body(task.pair, task.place)
         needs = needs_of(body, task.labels)
         freed = self._freed(body, needs)
         refusal = _not_worth_it(task, needs, freed, self.facts)
@@ -150,7 +116,7 @@ class _Attempt:
         scope = common_scope(r for stack in needs.replaced for r in readers.get(stack.pop, ()))
         scope = f"{scope}/{task.name}/recompute"
         attrs: Mapping[str, AttrValue] = MappingProxyType({BLOCK_ATTR: task.name.encode()})
-        values = self._values(task.pair, scope, attrs, task.place)
+        values = self._bodies.values(task.pair, scope, attrs, task.place)
         writer = LoopWriter(body, needs, values, scope, attrs, self._editor)
         with self._editor.because(task.name, f"recompute the loop of {task.pair.forward.cond}"):
             try:

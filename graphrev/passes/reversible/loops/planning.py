@@ -8,7 +8,7 @@ turns out to be impossible is refused and the rest is planned again without it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from graphrev.analysis.frames import Context
@@ -31,8 +31,8 @@ from graphrev.passes.reversible.surroundings import BLOCK_ATTR, Surroundings
 from graphrev.passes.reversible.uses import Candidate
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.loops.body import Body, members_of_frames
+from graphrev.recomputation.loops.branches import LoopBodies
 from graphrev.recomputation.loops.refusals import no_gradient_loop
-from graphrev.recomputation.loops.snapshots import Snapshots
 from graphrev.recomputation.loops.stacking import remove_stack
 from graphrev.recomputation.loops.values import UnreachableError, Values
 from graphrev.recomputation.scopes import common_scope
@@ -81,13 +81,6 @@ class _Facts:
     contexts: Mapping[str, Context]
     members: dict[int, tuple[str, ...]]
     limits: Limits
-    bodies: dict[tuple[int, int], Body] = field(default_factory=dict[tuple[int, int], Body])
-
-    def body(self, pair: GradientLoop, snapshots: Snapshots) -> Body:
-        key = (pair.forward.number, pair.backward.number)
-        if key not in self.bodies:
-            self.bodies[key] = Body(self.around, pair, self.members, self.contexts, snapshots)
-        return self.bodies[key]
 
 
 def plan_loops(
@@ -100,7 +93,7 @@ def plan_loops(
 
     Args:
         contexts: the loop or branch of each node.
-        candidates: chains whose nodes all run in every iteration of one loop.
+        candidates: chains that each lie in one loop body, or in one branch of it.
         limits: what bounds the drift.
     """
     if not candidates:
@@ -139,9 +132,8 @@ def _attempt(facts: _Facts, tasks: Sequence[_Task]) -> tuple[tuple[LoopPlan, ...
         _RefusedError: one block cannot be rewritten.
     """
     editor = GraphEditor(facts.around.graph)
-    snapshots = Snapshots(facts.around, facts.flow, facts.contexts)
-    facts.bodies.clear()
-    plans = [_Planning(facts, task, snapshots, editor).plan() for task in tasks]
+    bodies = LoopBodies(facts.around, facts.members, facts.contexts, editor)
+    plans = [_Planning(facts, task, bodies, editor).plan() for task in tasks]
     changed, edits = editor.finish()
     try:
         changed.index  # noqa: B018  (the order is found, or it is not)
@@ -167,18 +159,17 @@ def _blame(tasks: Sequence[_Task], editor: GraphEditor, nodes: tuple[str, ...]) 
 class _Planning:
     """Plans one block in one pair of loops."""
 
-    def __init__(
-        self, facts: _Facts, task: _Task, snapshots: Snapshots, editor: GraphEditor
-    ) -> None:
+    def __init__(self, facts: _Facts, task: _Task, bodies: LoopBodies, editor: GraphEditor) -> None:
         self._facts = facts
         self._pair = task.pair
         self._item = task.item
         self._task = task
-        self._snapshots = snapshots
+        self._bodies = bodies
+        self._place = bodies.branch_of(task.pair, task.item.chain.halves[-1].y.node)
         self._editor = editor
         self._carries: tuple[Carry, ...] = ()
         span = spanning(facts.around, task.pair.forward, task.item)
-        if span is not None:
+        if span is not None and self._place is None:
             self._item, self._carries = span
         self._dtype = facts.around.dtype(facts.around.graph[self._item.chain.halves[0].y.node])
         self._drift = estimate(self._dtype or DType.FLOAT, len(self._item.chain.halves))
@@ -186,7 +177,7 @@ class _Planning:
 
     def plan(self) -> LoopPlan:
         """Makes the edits and says what they are."""
-        body = self._facts.body(self._pair, self._snapshots)
+        body = self._bodies.body(self._pair, self._place)
         uses = stack_uses(body, self._item)
         gained = [use for use in uses if use.kind in (Kind.INNER, Kind.STREAM)]
         if not any(self._carries or use.kind is Kind.INNER for use in gained):
@@ -196,7 +187,7 @@ class _Planning:
         scope = common_scope(r for use in gained for r in readers.get(use.stack.pop, ()))
         scope = f"{scope}/{name}/recompute"
         attrs: Mapping[str, AttrValue] = MappingProxyType({BLOCK_ATTR: name.encode()})
-        values = self._values(self._pair, scope, attrs)
+        values = self._bodies.values(self._pair, scope, attrs, self._place)
         with self._editor.because(name, f"undo the loop of {self._pair.forward.cond}"):
             try:
                 writer = self._write(body, values, uses, scope, attrs)
@@ -219,11 +210,6 @@ class _Planning:
             added=tuple(values.saved),
             drift=self._drift,
         )
-
-    def _values(self, pair: GradientLoop, scope: str, attrs: Mapping[str, AttrValue]) -> Values:
-        outer = None if pair.outer is None else self._values(pair.outer, scope, attrs)
-        body = self._facts.body(pair, self._snapshots)
-        return Values(body, outer, scope, attrs, self._editor)
 
     def _write(
         self,

@@ -29,7 +29,7 @@ class Triggers:
         uses = tuple(uses)
         low = _lowest(body, {use.stack.pop: _produced(item, use) for use in uses})
         frame = body.pair.backward.number
-        here = body.contexts.get(body.pair.down, ())
+        here = body.backward_place
         inside = frozenset(body.members.get(frame, ()))
         self._waiting: dict[int, tuple[str, ...]] = {}
         for place in range(self._halves):

@@ -58,7 +58,7 @@ def _use(
     stack: Stack,
 ) -> StackUse:
     name = stack.value.node
-    if stack.branched:
+    if stack not in body.stacks:
         return StackUse(stack, Kind.SAVED)
     origin = body.around.origin(stack.value)
     if origin in item.chain.streams:

@@ -90,7 +90,7 @@ class LoopWriter:
         if use.kind is Kind.INNER or use.kind is Kind.DERIVED:
             name = self._copies.get(ref.node)
             return None if name is None else TensorRef(name, ref.index)
-        return self._values.bring(ref) if use.kind is Kind.FREE else None
+        return self._values.in_place_of(use.stack) if use.kind is Kind.FREE else None
 
     def derive(self, uses: Iterable[StackUse]) -> None:
         """Computes the derived values again whose sources are all there."""
