@@ -1,6 +1,6 @@
-"""Builds and runs nets of functional control flow; runs under TensorFlow 1.15.5 (Python 3.7) too.
+"""Builds and runs nets of both kinds of control flow; runs under TensorFlow 1.15.5 (Python 3.7).
 
-Usage: functional_child.py build KIND GRAPH.pb | run GRAPH.pb VALUES.npz COUNT [COUNT...]
+Usage: flow_child.py build KIND v1|v2 GRAPH.pb | run GRAPH.pb VALUES.npz COUNT [COUNT...]
 """
 
 import os
@@ -60,9 +60,12 @@ def call(a, b, n):
 KINDS = {"loop": loop, "branch": branch, "loop_of_branches": loop_of_branches, "call": call}
 
 
-def build(kind, path):
+def build(kind, flow, path):
     """Writes a training graph."""
-    tf.enable_control_flow_v2()
+    if flow == "v2":
+        tf.enable_control_flow_v2()
+    else:
+        tf.disable_control_flow_v2()
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [4, WIDTH], name="x")
         n = tf.placeholder(tf.int32, [], name="n")
@@ -101,6 +104,6 @@ def run(path, values, counts):
 
 if __name__ == "__main__":
     if sys.argv[1] == "build":
-        build(sys.argv[2], sys.argv[3])
+        build(*sys.argv[2:])
     else:
         run(sys.argv[2], sys.argv[3], [int(count) for count in sys.argv[4:]])
