@@ -1,4 +1,4 @@
-"""Control flow built by TensorFlow 1.15.5, of both kinds: rewritten offline, run there and in 2.x."""
+"""Control flow of both kinds from TensorFlow 1.15.5, rewritten offline, run there and in 2.x."""
 
 from __future__ import annotations
 
