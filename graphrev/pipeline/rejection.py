@@ -39,6 +39,7 @@ class Code(str, Enum):
     KERNEL_IS_COMPUTED = "kernel_is_computed"
     KERNEL_SHAPE_UNKNOWN = "kernel_shape_unknown"
     KERNEL_TOO_SMALL = "kernel_too_small"
+    KERNEL_TOO_LARGE = "kernel_too_large"
     KERNEL_SHARED = "kernel_shared"
     KEPT_DENSE = "kept_dense"
     NOT_SELECTED = "not_selected"
@@ -174,6 +175,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.KERNEL_TOO_SMALL: Explanation(
         "The kernel has fewer weights than min_size.",
         "Lower min_size.",
+    ),
+    Code.KERNEL_TOO_LARGE: Explanation(
+        "The kernel has 2,147,483,648 weights or more; which are dropped is counted in 32 bits.",
+        "Split the variable into partitions, or leave it dense.",
     ),
     Code.KERNEL_SHARED: Explanation(
         "The variable is also read in a way that no mask can follow: looked up row by row, "

@@ -22,6 +22,8 @@ from graphrev.passes.mask.roles import CONVOLUTIONS, VIEWS, kernel_positions
 from graphrev.passes.mask.trace import Kernel, lookup_of, other_readers, reads_itself
 from graphrev.pipeline import Code, Rejection
 
+_LARGEST = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -119,6 +121,9 @@ def _unfit(graph: Graph, kernel: Kernel, choice: Choice) -> Rejection | None:
     if size < max(choice.min_size, 1):
         reason = f"Kernel '{name}' has {size} weights, fewer than {choice.min_size}."
         return Rejection(Code.KERNEL_TOO_SMALL, reason, (name,))
+    if size > _LARGEST:
+        reason = f"Kernel '{name}' has {size} weights, more than are counted in 32 bits."
+        return Rejection(Code.KERNEL_TOO_LARGE, reason, (name,))
     shared = _shared(graph, kernel)
     return None if shared is None else Rejection(Code.KERNEL_SHARED, shared[0], (name, shared[1]))
 

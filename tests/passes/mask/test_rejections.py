@@ -46,6 +46,16 @@ def too_small() -> Case:
     return built(convolutions), {"min_size": 150}
 
 
+def too_large() -> Case:
+    """A graph of four lines that asks for 10 GB is no reason to fail."""
+
+    def build() -> Any:
+        w = tf.Variable(tf.zeros([5, 2**29]), name="w", use_resource=True)
+        return tf.matmul(tf.placeholder(tf.float32, [4, 5], "x"), w)
+
+    return built(build), {}
+
+
 def looked_up() -> Case:
     def build() -> Any:
         w = variable("w", [10, 4])
@@ -106,6 +116,7 @@ CASES: dict[Code, Callable[[], Case]] = {
     Code.KERNEL_IS_COMPUTED: computed,
     Code.KERNEL_SHAPE_UNKNOWN: shape_unknown,
     Code.KERNEL_TOO_SMALL: too_small,
+    Code.KERNEL_TOO_LARGE: too_large,
     Code.KERNEL_SHARED: looked_up,
     Code.KEPT_DENSE: kept_dense,
     Code.NOT_SELECTED: not_selected,
