@@ -1,6 +1,6 @@
 """Random programs: loops, branches and functions nested around residual pairs, before and after.
 
-Usage: python -m tools.fuzz.programs [--count 500] [--seed 0] [--quick]
+Usage: python -m tools.fuzz.nests [--count 500] [--seed 0] [--quick]
 
 Each program is built as a TensorFlow graph with its gradients, rewritten, and both graphs are run
 for two inputs with a time limit: losses and gradients must agree. A program that fails is shrunk by
@@ -204,7 +204,7 @@ def sweep(count: int, seed: int, *, quick: bool = False) -> Counter[str]:
 
 def main() -> None:
     """Sweeps and prints."""
-    parser = argparse.ArgumentParser(prog="tools.fuzz.programs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tools.fuzz.nests", description=__doc__)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="do not shrink a program that fails")
