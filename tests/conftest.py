@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,16 @@ def corpus() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no corpus in {folder}; set GRAPHREV_CORPUS")
     return folder
+
+
+@pytest.fixture
+def control_flow_v1() -> Iterator[None]:
+    """The loops and branches of TensorFlow 1; what was set comes back."""
+    import tensorflow
+
+    tf = tensorflow.compat.v1
+    enabled = tf.control_flow_v2_enabled()
+    tf.disable_control_flow_v2()
+    yield
+    if enabled:
+        tf.enable_control_flow_v2()

@@ -8,14 +8,7 @@ import pytest
 from graphrev.analysis.frames import control_contexts
 from tests.nets import snapshot, tf, training
 
-
-@pytest.fixture(autouse=True)
-def control_flow_v1() -> Any:
-    enabled = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    yield
-    if enabled:
-        tf.enable_control_flow_v2()
+pytestmark = pytest.mark.usefixtures("control_flow_v1")
 
 
 def depths(build: Callable[[], Any]) -> dict[str, int]:

@@ -13,14 +13,7 @@ from graphrev.analysis.frames_loops import ROOT, find_frames
 from graphrev.ir import Graph, Node, TensorRef
 from tests.nets import snapshot, tf
 
-
-@pytest.fixture(autouse=True)
-def control_flow_v1() -> Any:
-    enabled = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    yield
-    if enabled:
-        tf.enable_control_flow_v2()
+pytestmark = pytest.mark.usefixtures("control_flow_v1")
 
 
 def loops(depth: int, *, wrap: Callable[[Any], Any] = lambda body: body()) -> Graph:

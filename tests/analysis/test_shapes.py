@@ -13,15 +13,6 @@ from tests.conftest import FIXTURES, INDEX
 from tests.nets import dense, snapshot, tf, training
 
 
-@pytest.fixture
-def control_flow_v1() -> Any:
-    enabled = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    yield
-    if enabled:
-        tf.enable_control_flow_v2()
-
-
 def agrees(shapes: Shapes, live: Any) -> tuple[int, int, int]:
     """Compares with TensorFlow wherever both know; counts fully known by us, by it, and all."""
     ours = theirs = total = 0

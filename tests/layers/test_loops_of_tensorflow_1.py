@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -82,13 +82,7 @@ def loop_of_branches(step: Step, x1: Any, x2: Any, ours: bool) -> tuple[Any, Any
     return loop(lambda a, b, ours: branch(step, a, b, ours), x1, x2, ours)
 
 
-@pytest.fixture(autouse=True)
-def control_flow_v1() -> Iterator[None]:
-    was_v2 = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    yield
-    if was_v2:
-        tf.enable_control_flow_v2()
+pytestmark = pytest.mark.usefixtures("control_flow_v1")
 
 
 @pytest.mark.parametrize("flow", [loop, branch, loop_of_branches])

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from graphrev.analysis import ops
 from graphrev.analysis.functions_calls import BRANCHES, FUNCTIONAL, called_by
-from graphrev.ir import DType, Graph, Node, TensorRef
+from graphrev.ir import DType, Function, Graph, Node, TensorRef
 from graphrev.passes.mask.roles import VIEWS, kernel_positions
 from graphrev.passes.mask.trace import Kernel
 from graphrev.pipeline import Code, Rejection
@@ -71,14 +71,7 @@ def _in_body(graph: Graph, name: str, place: int, seen: dict[tuple[str, int], bo
     if (name, place) in seen:
         return seen[name, place]
     seen[name, place] = False
-    held = {function.inputs[place].name}
-    grows = True
-    while grows:
-        grows = False
-        for node in function.nodes.values():
-            if node.op in _READS and node.name not in held and node.inputs[0].node in held:
-                held.add(node.name)
-                grows = True
+    held = _views_of(function, function.inputs[place].name)
     for node in function.nodes.values():
         at = [i for i, ref in enumerate(node.inputs) if ref.node in held]
         if set(at) & set(kernel_positions(node)) or (
@@ -87,3 +80,18 @@ def _in_body(graph: Graph, name: str, place: int, seen: dict[tuple[str, int], bo
             seen[name, place] = True
             break
     return seen[name, place]
+
+
+def _views_of(function: Function, argument: str) -> set[str]:
+    """An argument, and the nodes of the body that hand its value on."""
+    views: dict[str, list[str]] = {}
+    for node in function.nodes.values():
+        if node.op in _READS and node.inputs:
+            views.setdefault(node.inputs[0].node, []).append(node.name)
+    held, pending = set[str](), [argument]
+    while pending:
+        name = pending.pop()
+        if name not in held:
+            held.add(name)
+            pending.extend(views.get(name, ()))
+    return held

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,14 +11,7 @@ from graphrev.ir import Graph
 from tests.nets import tf
 from tests.passes.mask.nets import built, mask
 
-
-@pytest.fixture(autouse=True)
-def control_flow_v1() -> Iterator[None]:
-    enabled = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    yield
-    if enabled:
-        tf.enable_control_flow_v2()
+pytestmark = pytest.mark.usefixtures("control_flow_v1")
 
 
 def _looped() -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,7 @@ Build = Callable[[Any, Any, bool], Any]
 """Makes the output of the net from ``x``, the flag, and whether variables are resources."""
 
 
-@pytest.fixture(autouse=True)
-def control_flow_v1() -> Iterator[None]:
-    enabled = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    yield
-    if enabled:
-        tf.enable_control_flow_v2()
+pytestmark = pytest.mark.usefixtures("control_flow_v1")
 
 
 def part(x: Any, name: str, resource: bool) -> Any:

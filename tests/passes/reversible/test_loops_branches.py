@@ -11,14 +11,7 @@ from graphrev.io import encode_graph
 from graphrev.ir import Graph
 from tests.nets import dense, rewrite, snapshot, tf
 
-
-@pytest.fixture(autouse=True)
-def control_flow_v1() -> Any:
-    enabled = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    yield
-    if enabled:
-        tf.enable_control_flow_v2()
+pytestmark = pytest.mark.usefixtures("control_flow_v1")
 
 
 def branched(*, resource: bool = True, both: bool = False, train: bool = True) -> Graph:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +14,7 @@ from tests.nets import assert_same_training, dense, rewrite, snapshot, tf
 WIDTH = 6
 
 
-@pytest.fixture(autouse=True)
-def control_flow_v1() -> Iterator[None]:
-    enabled = tf.control_flow_v2_enabled()
-    tf.disable_control_flow_v2()
-    yield
-    if enabled:
-        tf.enable_control_flow_v2()
+pytestmark = pytest.mark.usefixtures("control_flow_v1")
 
 
 class Program:
