@@ -13,13 +13,10 @@ from tests.passes.recompute.nets import rewrite
 from tests.passes.recompute.test_branches import (
     Build,
     assert_trains_to_the_same_bits,
-    control_flow_v1,
     net,
     part,
     recompute_scope,
 )
-
-__all__ = ["control_flow_v1"]
 
 
 def loop(x: Any, step: Any, times: int = 4) -> Any:

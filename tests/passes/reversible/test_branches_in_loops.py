@@ -10,10 +10,8 @@ import pytest
 from graphrev.analysis.frames_loops import find_frames
 from graphrev.pipeline import Code
 from tests.nets import dense, rewrite, tf
-from tests.passes.recompute.test_branches import control_flow_v1, net, trained
+from tests.passes.recompute.test_branches import net, trained
 from tests.passes.recompute.test_branches_in_loops import pushes
-
-__all__ = ["control_flow_v1"]
 
 
 def pairs(a: Any, b: Any, name: str, resource: bool) -> tuple[Any, Any]:
