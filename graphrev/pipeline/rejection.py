@@ -52,6 +52,7 @@ class Code(str, Enum):
     CHANNELS_MIXED = "channels_mixed"
     CHANNELS_COUPLED = "channels_coupled"
     CHANNELS_KEPT = "channels_kept"
+    NORM_KEPT = "norm_kept"
     NO_GRADIENT = "no_gradient"
     NO_BATCH_NORM = "no_batch_norm"
 
@@ -245,6 +246,11 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "The channels could go and stay all the same: as the last of their layer, to round the "
         "number up, or to carry the constants of removed ones through a border.",
         "Nothing to do; a smaller multiple removes more.",
+    ),
+    Code.NORM_KEPT: Explanation(
+        "The batch norm was to be folded into its convolution, but one of them is fed, fetched or "
+        "read elsewhere too, shares its parameters, or has some that are no float32 constants.",
+        "Freeze the graph; let nothing read what is between the two.",
     ),
 }
 

@@ -9,6 +9,7 @@ from graphrev.io import constants
 from graphrev.io.tensors import integers
 from graphrev.ir import AttrValue, DType, Node, Shape, TensorRef, TensorValue
 from graphrev.passes.shrink.folding import Bias
+from graphrev.passes.shrink.norms import FoldedNorm
 from graphrev.passes.shrink.plan import Resplit, ShrinkPlan, Smaller
 
 _SHAPES_ATTR = "_output_shapes"
@@ -34,6 +35,8 @@ def apply_plan(plan: ShrinkPlan, editor: GraphEditor) -> None:
     for bias in plan.biases:
         with editor.because(bias.product.node, "what the removed channels added is kept"):
             _add_bias(editor, bias, dtypes[bias.product.node])
+    with editor.because("batch norms", "their scale is in the kernel, the rest is a bias"):
+        editor.rename_all({_fold_norm(editor, norm): norm.node for norm in plan.norms})
     with editor.because("shapes", "the stored shape is no longer true"):
         for name in plan.resized:
             if name in editor and _SHAPES_ATTR in editor[name].attrs:
@@ -138,13 +141,53 @@ def _resplit(editor: GraphEditor, plan: Resplit) -> None:
     name = editor.unique_name(f"{plan.node}/shrunk")
     split = Node(name, "SplitV", (data, new, axis), node.control_inputs, node.device, attrs)
     editor.add(split, origin=plan.node)
-    for index in range(len(plan.sizes)):
-        readers = tuple(editor.readers(plan.node))
-        editor.redirect(TensorRef(plan.node, index), TensorRef(name, index), readers)
-    for reader in tuple(editor.readers(plan.node)):
+    _hand_over(editor, plan.node, name, len(plan.sizes))
+
+
+def _hand_over(editor: GraphEditor, old: str, new: str, outputs: int) -> None:
+    """Makes whoever reads or waits for ``old`` do so for ``new``, and removes ``old``."""
+    for index in range(outputs):
+        readers = tuple(editor.readers(old))
+        editor.redirect(TensorRef(old, index), TensorRef(new, index), readers)
+    for reader in tuple(editor.readers(old)):
         controls = editor[reader].control_inputs
-        editor.set_controls(reader, tuple(name if c == plan.node else c for c in controls))
-    editor.remove(plan.node)
+        editor.set_controls(reader, tuple(new if c == old else c for c in controls))
+    editor.remove(old)
+
+
+def _fold_norm(editor: GraphEditor, norm: FoldedNorm) -> str:
+    """Puts a bias in the norm's place; it is to get the norm's name, which others may know."""
+    node = editor[norm.node]
+    vector = _constant(
+        editor,
+        f"{norm.node}/folded_bias",
+        constants.from_array(DType.FLOAT, norm.bias),
+        node,
+        waits=editor[node.inputs[1].node].control_inputs,
+    )
+    kept = ("data_format", "_class", _SHAPES_ATTR)
+    attrs: dict[str, AttrValue] = {key: node.attrs[key] for key in kept if key in node.attrs}
+    shapes = attrs.pop(_SHAPES_ATTR, None)
+    if isinstance(shapes, tuple):
+        attrs[_SHAPES_ATTR] = shapes[:1]
+    inputs, controls = (node.inputs[0], vector), node.control_inputs
+    free = editor.unique_name(f"{norm.node}/folded")
+    added = Node(free, "BiasAdd", inputs, controls, node.device, {**attrs, "T": DType.FLOAT})
+    editor.add(added, origin=norm.node)
+    _hand_over(editor, norm.node, free, 1)
+    for source in dict.fromkeys(ref.node for ref in node.inputs[1:]):
+        _drop_weights(editor, source)
+    return free
+
+
+def _drop_weights(editor: GraphEditor, name: str) -> None:
+    """Removes a constant, and what reads it on, where nothing reads that any more."""
+    while next(iter(editor.readers(name)), None) is None:
+        source = editor[name].inputs
+        editor.remove(name)
+        if not source:
+            return
+        name = source[0].node
 
 
 def _dtype(editor: GraphEditor, bias: Bias) -> DType:

@@ -22,7 +22,8 @@ from graphrev.passes.shrink.arithmetic import Array
 from graphrev.passes.shrink.costs import cost_after, cost_before
 from graphrev.passes.shrink.folding import Addition, Bias, find_folds
 from graphrev.passes.shrink.near_misses import find_near_misses, removed_channels
-from graphrev.passes.shrink.plan import Resplit, ShrinkPlan, Smaller
+from graphrev.passes.shrink.norm_plan import with_norms
+from graphrev.passes.shrink.plan import Cost, Resplit, ShrinkPlan, Smaller
 from graphrev.passes.shrink.removal import Removal, find_removal
 from graphrev.passes.shrink.stored import StoredWeights
 from graphrev.passes.shrink.values import find_constants
@@ -47,6 +48,8 @@ class Shrink(Pass[ShrinkPlan]):
         fed: tensors ("name:0") that are fed by name; they keep their channels.
         fetched: tensors that are fetched by name; they keep theirs. Nodes that nothing reads are
             results, and do so always.
+        fold_norms: batch norms of constants go into the kernel and a bias of the convolution they
+            follow, so that TensorFlow runs a layer as one op. Outputs are the same within rounding.
     """
 
     name: ClassVar[str] = "shrink"
@@ -55,6 +58,7 @@ class Shrink(Pass[ShrinkPlan]):
     checkpoint: str | None = None
     fed: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ()
+    fold_norms: bool = False
 
     def __post_init__(self) -> None:
         """Refuses options that make no sense.
@@ -78,11 +82,28 @@ class Shrink(Pass[ShrinkPlan]):
         weights = StoredWeights(graph, saved)
         constants = find_constants(channels, weights)
         removal = find_removal(channels, constants, self.multiple)
+        plan = self._removed(removal, weights, saved)
+        if not self.fold_norms:
+            return plan
+        named = frozenset(name.partition(":")[0] for name in (*self.fed, *self.fetched))
+        return with_norms(plan, removal, weights, named)
+
+    def apply(self, plan: ShrinkPlan, editor: GraphEditor) -> None:
+        """Cuts weights and the shapes that follow from them to size."""
+        apply_plan(plan, editor)
+
+    def _removed(
+        self, removal: Removal, weights: StoredWeights, saved: Mapping[str, Array] | None
+    ) -> ShrinkPlan:
+        """The plan without anything else than the channels that go."""
+        channels, graph = removal.channels, removal.channels.graph
         rejections = tuple(find_near_misses(removal))
         before = cost_before(channels)
         if not removal.gone.any():
             return ShrinkPlan(rejections, before=before, after=before, saved=saved)
         folds = tuple(find_folds(removal))
+        biases = tuple(_cut(removal, fold) for fold in folds if isinstance(fold, Bias))
+        left = cost_after(removal)
         additions = [fold for fold in folds if isinstance(fold, Addition)]
         smaller = _smaller(removal, weights, additions)
         changed = {
@@ -99,18 +120,14 @@ class Shrink(Pass[ShrinkPlan]):
             ),
             splits=tuple(_resplits(removal)),
             initials=tuple(i for i in channels.initials if _loses(removal, TensorRef(i.variable))),
-            biases=tuple(_cut(removal, fold) for fold in folds if isinstance(fold, Bias)),
+            biases=biases,
             resized=tuple(dict.fromkeys(r.node for r in channels.axes if _loses(removal, r))),
             removed=removed_channels(removal),
             carriers=removal.carrying,
             before=before,
-            after=cost_after(removal),
+            after=Cost(left.parameters + sum(bias.values.size for bias in biases), left.operations),
             saved=None if saved is None else weights.after(changed),
         )
-
-    def apply(self, plan: ShrinkPlan, editor: GraphEditor) -> None:
-        """Cuts weights and the shapes that follow from them to size."""
-        apply_plan(plan, editor)
 
     def _check_names(self, graph: Graph) -> None:
         for name in (*self.fed, *self.fetched):

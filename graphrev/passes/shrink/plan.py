@@ -11,6 +11,7 @@ from graphrev.analysis.channels import Initial, Target
 from graphrev.errors import printable
 from graphrev.passes.shrink.arithmetic import Array
 from graphrev.passes.shrink.folding import Bias
+from graphrev.passes.shrink.norms import FoldedNorm
 from graphrev.pipeline import Plan
 
 
@@ -66,6 +67,7 @@ class ShrinkPlan(Plan):
         splits: splits whose parts change.
         initials: assignments of a variable's first value, which is cut to size.
         biases: what is added behind products.
+        norms: batch norms that become a bias; their kernels are among ``smaller``.
         resized: nodes whose output gets another shape.
         removed: the number of channels (coupled ones count once) that go.
         carriers: how many channels stay to carry constants.
@@ -79,6 +81,7 @@ class ShrinkPlan(Plan):
     splits: tuple[Resplit, ...] = ()
     initials: tuple[Initial, ...] = ()
     biases: tuple[Bias, ...] = ()
+    norms: tuple[FoldedNorm, ...] = ()
     resized: tuple[str, ...] = ()
     removed: int = 0
     carriers: int = 0
@@ -99,11 +102,12 @@ class ShrinkPlan(Plan):
         """One line for people."""
         if self.is_empty:
             return f"no channels removed, {len(self.rejections)} near misses"
+        folded = f"{len(self.norms)} batch norms folded, " if self.norms else ""
         return (
             f"{self.removed} channels removed from {len(self.kernels)} kernels, parameters "
             f"{_change(self.before.parameters, self.after.parameters)}, FLOPs "
             f"{_change(self.before.operations, self.after.operations)}, "
-            f"{len(self.rejections)} near misses"
+            f"{folded}{len(self.rejections)} near misses"
         )
 
     def describe(self) -> tuple[str, ...]:
@@ -116,6 +120,7 @@ class ShrinkPlan(Plan):
             "channels_removed": self.removed,
             "carriers": self.carriers,
             "biases_added": len(self.biases),
+            "norms_folded": len(self.norms),
             "parameters": {"before": self.before.parameters, "after": self.after.parameters},
             "flops": {"before": self.before.operations, "after": self.after.operations},
             "kernels": [
