@@ -18,6 +18,8 @@ from tests.passes.recompute.test_branches import (
     recompute_scope,
 )
 
+pytestmark = pytest.mark.usefixtures("control_flow_v1")
+
 
 def loop(x: Any, step: Any, times: int = 4) -> Any:
     def body(i: Any, h: Any) -> Any:

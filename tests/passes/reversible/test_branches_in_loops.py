@@ -13,6 +13,8 @@ from tests.nets import dense, rewrite, tf
 from tests.passes.recompute.test_branches import net, trained
 from tests.passes.recompute.test_branches_in_loops import pushes
 
+pytestmark = pytest.mark.usefixtures("control_flow_v1")
+
 
 def pairs(a: Any, b: Any, name: str, resource: bool) -> tuple[Any, Any]:
     """Two pairs of two layers each half."""
