@@ -7,7 +7,7 @@ from typing import Any
 
 from graphrev.ir import Function
 from graphrev.ir.marks import pair_marks
-from graphrev.passes.reversible.loops.planning import Limits
+from graphrev.passes.reversible.loops.blocks import Limits
 from graphrev.passes.reversible.sums import is_sum
 
 

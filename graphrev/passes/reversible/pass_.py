@@ -34,7 +34,8 @@ from graphrev.passes.reversible.drift import (
 )
 from graphrev.passes.reversible.functions import WANTED, anchors
 from graphrev.passes.reversible.halves import Chain, Half, Pair
-from graphrev.passes.reversible.loops.planning import Limits, plan_loops
+from graphrev.passes.reversible.loops.blocks import Limits
+from graphrev.passes.reversible.loops.planning import plan_loops
 from graphrev.passes.reversible.marked import find_marked
 from graphrev.passes.reversible.plan import BlockPlan, ReversiblePlan
 from graphrev.passes.reversible.planner import plan_passes

@@ -64,6 +64,10 @@ class Program:
             return tf.add_n([h, x])
         return h + x if kind == 2 else x + h
 
+    def pair(self, i: Any, a: Any, b: Any, others: Sequence[Any]) -> tuple[Any, Any]:
+        a = self.add(a, self.function(b, i, others))
+        return a, self.add(b, self.function(a, i, others))
+
     def body(self) -> Any:
         pairs, plain = self.draw.randint(1, 3), self.draw.random() < 0.6
         swap, extra = self.draw.random() < 0.3, self.draw.random() < 0.4
@@ -75,8 +79,7 @@ class Program:
             if not plain:
                 a = tf.sin(a) * 0.9
             for _ in range(pairs):
-                a = self.add(a, self.function(b, i, others))
-                b = self.add(b, self.function(a, i, others))
+                a, b = self.pair(i, a, b, others)
             if not plain and branch:
                 b = tf.cond(i > 1, lambda: tf.tanh(b), lambda: b * 0.5)
             if extra and others:
@@ -88,10 +91,20 @@ class Program:
     def around(self) -> Any:
         kind = self.draw.randrange(5)
         if kind == 0:
+            before, after = (self.draw.random() < 0.5 for _ in range(2))
+            state = self.draw.getstate()
 
             def nested(loop: Any, start: Any, n: Any) -> Any:
-                def outer(j: Any, *values: Any) -> list[Any]:
-                    return [j + 1, *loop([0, *values], "inner")[1:]]
+                def outer(j: Any, a: Any, b: Any, *others: Any) -> list[Any]:
+                    self.draw.setstate(state)
+                    if before:
+                        a, b = self.pair(j, a, b, others)
+                    inner = self.draw.getstate()
+                    _, a, b, *others = loop([0, a, b, *others], "inner")
+                    self.draw.setstate(inner)
+                    if after:
+                        a, b = self.pair(j, a, b, others)
+                    return [j + 1, a, b, *others]
 
                 return tf.while_loop(lambda j, *_: j < 2, outer, start, name="outer")
 

@@ -22,6 +22,8 @@ class LoopPlan:
         outputs: the streams it ends with.
         carried: whether the gradient loop carries the pair from iteration to iteration; otherwise
             its last state is saved once an iteration.
+        carried_through: the frames around the loop whose gradient loops carry the pair too, from
+            the outermost in.
         anchor_every: one pair in this many iterations is saved; ``None``: none is.
         recomputed: how many nodes run again in each iteration.
         removed: stacks that are no longer needed.
@@ -37,6 +39,7 @@ class LoopPlan:
     inputs: tuple[TensorRef, ...]
     outputs: tuple[TensorRef, ...]
     carried: bool
+    carried_through: tuple[str, ...]
     anchor_every: int | None
     recomputed: int
     removed: tuple[str, ...]
@@ -59,6 +62,7 @@ class LoopPlan:
             "inputs": [str(ref) for ref in self.inputs],
             "outputs": [str(ref) for ref in self.outputs],
             "reversible_loop": self.carried,
+            "carried_through": list(self.carried_through),
             "anchor_every": self.anchor_every,
             "recomputed_nodes": self.recomputed,
             "removed_stacks": list(self.removed),
@@ -75,6 +79,12 @@ class LoopPlan:
             anchors = ", no anchors: more drift where the streams grow"
         return (
             f"{how} {printable(self.name)}: {self.pairs} pairs an iteration of "
-            f"{printable(self.frame)}, {len(self.removed)} stacks removed, {len(self.kept)} kept, "
+            f"{printable(self.frame)}{self._nest()}, "
+            f"{len(self.removed)} stacks removed, {len(self.kept)} kept, "
             f"{len(self.added)} added{anchors}, drift about {self.drift:.1e} an iteration"
         )
+
+    def _nest(self) -> str:
+        if not self.carried_through:
+            return ""
+        return f", carried through {', '.join(printable(name) for name in self.carried_through)}"

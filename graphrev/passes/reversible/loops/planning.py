@@ -2,40 +2,35 @@
 
 The edits are made on a private copy of the graph, which shows whether the result is a graph that
 can run; the plan holds the edits themselves, so that applying it decides nothing. A block that
-turns out to be impossible is refused and the rest is planned again without it.
+turns out to be impossible is refused and the rest is planned again without it; a nest of reversible
+loops that does is planned again loop by loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from graphrev.analysis.frames import Context
-from graphrev.analysis.frames_gradients import ControlFlow, GradientLoop
+from graphrev.analysis.frames_gradients import ControlFlow
 from graphrev.analysis.frames_loops import find_frames
+from graphrev.analysis.frames_order import circle_through_loops
 from graphrev.editor import GraphEditor
 from graphrev.edits import EditLog
 from graphrev.errors import PassError
-from graphrev.ir import AttrValue, DType, TensorRef
 from graphrev.ir.index import CycleError
-from graphrev.passes.reversible.drift import anchored_streams, estimate
-from graphrev.passes.reversible.loops.anchors import Anchors
-from graphrev.passes.reversible.loops.guards import wait_for_exits
+from graphrev.passes.reversible.loops.blocks import BlockPlanning, Limits, RefusedError
+from graphrev.passes.reversible.loops.carrying import SpanPlanning
 from graphrev.passes.reversible.loops.plan import LoopPlan
-from graphrev.passes.reversible.loops.spans import Carry, spanning
-from graphrev.passes.reversible.loops.triggers import Triggers
-from graphrev.passes.reversible.loops.uses import Kind, StackUse, stack_uses
-from graphrev.passes.reversible.loops.writer import LoopWriter
+from graphrev.passes.reversible.loops.spans import Span, SpanKey, Task, find_spans
 from graphrev.passes.reversible.surroundings import BLOCK_ATTR, Surroundings
 from graphrev.passes.reversible.uses import Candidate
 from graphrev.pipeline import Code, Rejection
-from graphrev.recomputation.loops.body import Body, members_of_frames
+from graphrev.recomputation.loops.body import members_of_frames
 from graphrev.recomputation.loops.branches import LoopBodies
 from graphrev.recomputation.loops.refusals import no_gradient_loop
-from graphrev.recomputation.loops.stacking import remove_stack
-from graphrev.recomputation.loops.values import UnreachableError, Values
-from graphrev.recomputation.scopes import common_scope
+from graphrev.recomputation.loops.values import UnreachableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,33 +40,6 @@ class Outcome:
     plans: tuple[LoopPlan, ...] = ()
     edits: EditLog = ()
     rejections: tuple[Rejection, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What bounds the drift.
-
-    Attributes:
-        anchor_every: one state in so many iterations is saved.
-        max_drift: the largest estimated relative drift.
-    """
-
-    anchor_every: int | None = None
-    max_drift: float | None = None
-
-    def every(self, drift: float) -> int | None:
-        """How often a loop saves its state that drifts by ``drift`` an iteration."""
-        if self.anchor_every is not None or self.max_drift is None:
-            return self.anchor_every
-        return max(1, int(self.max_drift / drift)) if drift else None
-
-
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """A block and the pair of loops it is to be rewritten in."""
-
-    item: Candidate
-    pair: GradientLoop
 
 
 @dataclass(eq=False)
@@ -87,7 +55,7 @@ def plan_loops(
     around: Surroundings,
     contexts: Mapping[str, Context],
     candidates: Sequence[Candidate],
-    limits: Limits = Limits(),
+    limits: Limits,
 ) -> Outcome:
     """Plans every block of ``candidates``, each of which lies in one loop body.
 
@@ -100,182 +68,124 @@ def plan_loops(
         return Outcome()
     flow = around.flow
     facts = _Facts(around, flow, contexts, members_of_frames(around), limits)
-    tasks: list[_Task] = []
+    tasks: list[Task] = []
     rejections: list[Rejection] = []
     for item in candidates:
         number = flow.frames.frame(item.chain.halves[-1].y.node)
         pairs = flow.gradients.get(number, ())
-        tasks.extend(_Task(item, pair) for pair in pairs)
+        tasks.extend(Task(item, pair) for pair in pairs)
         if not pairs:
             subject = f"Block '{item.chain.name}'"
             rejections.append(no_gradient_loop(flow, number, subject, item.chain.nodes))
+    apart: set[SpanKey] = set()
     while True:
         try:
-            plans, edits = _attempt(facts, tasks)
+            plans, edits = _attempt(facts, _work(facts, tasks, apart))
             return Outcome(plans, edits, tuple(rejections))
-        except _RefusedError as refusal:
-            tasks = [task for task in tasks if task is not refusal.task]
-            rejections.append(refusal.rejection)
+        except _RefusedWorkError as refusal:
+            part, rejection = refusal.part, refusal.rejection
+            if isinstance(part, Span) and part.is_nest:
+                apart.add(part.key)
+                reason = f"Not carried through '{part.pair.forward.cond}': {rejection.reason}"
+                rejections.append(replace(rejection, reason=reason))
+                continue
+            rejections.append(rejection)
+            gone = part.whole if isinstance(part, Span) else {part}
+            tasks = [task for task in tasks if task not in gone]
 
 
-class _RefusedError(Exception):
-    def __init__(self, task: _Task, rejection: Rejection) -> None:
-        super().__init__(rejection.reason)
-        self.task = task
-        self.rejection = rejection
+def _work(facts: _Facts, tasks: Sequence[Task], apart: AbstractSet[SpanKey]) -> list[Task | Span]:
+    """Spans, and the blocks that are part of none, in the order of the blocks.
+
+    Args:
+        apart: the spans whose inner loops are carried by themselves.
+    """
+    in_body = [task for task in tasks if _is_in_body(facts, task)]
+    pairs = [pair for found in facts.flow.gradients.values() for pair in found]
+    nests = not facts.limits.are_set
+    spans = find_spans(facts.around, pairs, in_body, apart, nests=nests)
+    within = {task: span for span in spans for task in span.whole}
+    return list(dict.fromkeys(within.get(task, task) for task in tasks))
 
 
-def _attempt(facts: _Facts, tasks: Sequence[_Task]) -> tuple[tuple[LoopPlan, ...], EditLog]:
+def _is_in_body(facts: _Facts, task: Task) -> bool:
+    """Whether a block lies in the loop's body itself, in no branch of it."""
+    place = facts.contexts.get(task.item.chain.halves[-1].y.node, ())
+    return place == facts.contexts.get(task.pair.index, ())
+
+
+def _attempt(facts: _Facts, work: Sequence[Task | Span]) -> tuple[tuple[LoopPlan, ...], EditLog]:
     """All plans and their edits.
 
     Raises:
-        _RefusedError: one block cannot be rewritten.
+        _RefusedWorkError: one block, or one span, cannot be rewritten.
     """
     editor = GraphEditor(facts.around.graph)
     bodies = LoopBodies(facts.around, facts.members, facts.contexts, editor)
-    plans = [_Planning(facts, task, bodies, editor).plan() for task in tasks]
+    plans: list[LoopPlan] = []
+    for part in work:
+        try:
+            with editor.because(_first(part).item.chain.name, _reason(part)):
+                plans += _plan(facts, part, bodies, editor)
+        except (RefusedError, UnreachableError) as error:
+            raise _RefusedWorkError(part, error.rejection) from error
     changed, edits = editor.finish()
     try:
         changed.index  # noqa: B018  (the order is found, or it is not)
     except CycleError as error:
-        raise _blame(tasks, editor, error.nodes) from error
-    if edits and find_frames(changed).faults != facts.flow.frames.faults:
-        raise PassError(
-            "Pass 'reversible' would leave a loop whose edges cross frames; the input is "
-            "untouched. This is a fault in graphrev: please report it with the graph."
-        )
+        raise _blame(work, editor, error.nodes) from error
+    if edits:
+        frames = find_frames(changed)
+        if frames.faults != facts.flow.frames.faults:
+            raise PassError(
+                "Pass 'reversible' would leave a loop whose edges cross frames; the input is "
+                "untouched. This is a fault in graphrev: please report it with the graph."
+            )
+        circle = circle_through_loops(changed, frames) if any(map(_is_nest, work)) else ()
+        if circle:
+            raise _blame(work, editor, circle)
     return tuple(plans), edits
 
 
-def _blame(tasks: Sequence[_Task], editor: GraphEditor, nodes: tuple[str, ...]) -> _RefusedError:
+def _plan(
+    facts: _Facts, part: Task | Span, bodies: LoopBodies, editor: GraphEditor
+) -> list[LoopPlan]:
+    if isinstance(part, Span):
+        return SpanPlanning(facts.around, bodies, editor, facts.limits).plan(part)
+    return [BlockPlanning(facts.around, part, bodies, editor, {}).plan_alone(facts.limits)]
+
+
+def _first(part: Task | Span) -> Task:
+    return next(part.tasks()) if isinstance(part, Span) else part
+
+
+def _reason(part: Task | Span) -> str:
+    return f"undo the loop of {part.pair.forward.cond}"
+
+
+class _RefusedWorkError(Exception):
+    def __init__(self, part: Task | Span, rejection: Rejection) -> None:
+        super().__init__(rejection.reason)
+        self.part = part
+        self.rejection = rejection
+
+
+def _blame(
+    work: Sequence[Task | Span], editor: GraphEditor, nodes: tuple[str, ...]
+) -> _RefusedWorkError:
+    """The refusal of what closed a circle: of a nest rather than of a block by itself."""
     marks = {editor[name].attrs.get(BLOCK_ATTR) for name in nodes}
-    guilty = [task for task in tasks if task.item.chain.name.encode() in marks]
-    task = (guilty or list(tasks))[0]
-    item = task.item
-    reason = f"Block '{item.chain.name}': '{nodes[0]}' would wait for what it is computed from."
-    return _RefusedError(task, Rejection(Code.TRIGGER_CYCLE, reason, (*item.chain.nodes, *nodes)))
+    guilty = [part for part in work if not marks.isdisjoint(_names(part))]
+    part = min((guilty or work), key=lambda part: not _is_nest(part))
+    chain = _first(part).item.chain
+    reason = f"Block '{chain.name}': '{nodes[0]}' would wait for what it is computed from."
+    return _RefusedWorkError(part, Rejection(Code.TRIGGER_CYCLE, reason, (*chain.nodes, *nodes)))
 
 
-class _Planning:
-    """Plans one block in one pair of loops."""
-
-    def __init__(self, facts: _Facts, task: _Task, bodies: LoopBodies, editor: GraphEditor) -> None:
-        self._facts = facts
-        self._pair = task.pair
-        self._item = task.item
-        self._task = task
-        self._bodies = bodies
-        self._place = bodies.branch_of(task.pair, task.item.chain.halves[-1].y.node)
-        self._editor = editor
-        self._carries: tuple[Carry, ...] = ()
-        span = spanning(facts.around, task.pair.forward, task.item)
-        if span is not None and self._place is None:
-            self._item, self._carries = span
-        self._dtype = facts.around.dtype(facts.around.graph[self._item.chain.halves[0].y.node])
-        self._drift = estimate(self._dtype or DType.FLOAT, len(self._item.chain.halves))
-        self._every = facts.limits.every(self._drift)
-
-    def plan(self) -> LoopPlan:
-        """Makes the edits and says what they are."""
-        body = self._bodies.body(self._pair, self._place)
-        uses = stack_uses(body, self._item)
-        gained = [use for use in uses if use.kind in (Kind.INNER, Kind.STREAM)]
-        if not any(self._carries or use.kind is Kind.INNER for use in gained):
-            raise _RefusedError(self._task, _nothing_gained(self._item))
-        name = self._item.chain.name
-        readers = self._facts.around.graph.readers
-        scope = common_scope(r for use in gained for r in readers.get(use.stack.pop, ()))
-        scope = f"{scope}/{name}/recompute"
-        attrs: Mapping[str, AttrValue] = MappingProxyType({BLOCK_ATTR: name.encode()})
-        values = self._bodies.values(self._pair, scope, attrs, self._place)
-        with self._editor.because(name, f"undo the loop of {self._pair.forward.cond}"):
-            try:
-                writer = self._write(body, values, uses, scope, attrs)
-            except UnreachableError as error:
-                raise _RefusedError(self._task, error.rejection) from error
-            removed = self._replace(body, writer, values, uses)
-        body.gone.update(removed)
-        return LoopPlan(
-            name=name,
-            scope=scope,
-            frame=self._pair.forward.name.decode("utf-8", "replace"),
-            halves=len(self._item.chain.halves),
-            inputs=self._item.chain.inputs,
-            outputs=self._item.chain.outputs,
-            carried=bool(self._carries),
-            anchor_every=self._every if self._carries else None,
-            recomputed=writer.recomputed,
-            removed=removed,
-            kept=tuple(use.stack.name for use in uses if use.stack.name not in removed),
-            added=tuple(values.saved),
-            drift=self._drift,
-        )
-
-    def _write(
-        self,
-        body: Body,
-        values: Values,
-        uses: Sequence[StackUse],
-        scope: str,
-        attrs: Mapping[str, AttrValue],
-    ) -> LoopWriter:
-        writer = LoopWriter(body, self._item, values, scope, attrs, self._editor)
-        merges = [writer.carry(carry) for carry in self._carries]
-        lowest = 0
-        if self._carries and self._every is not None:
-            anchors = Anchors(self._pair, self._every, scope, attrs, self._editor)
-            for carry in self._carries:
-                writer.anchor(carry, anchors)
-        if not self._carries:
-            saved = anchored_streams(self._item.chain, self._every)
-            for stream in (*self._item.chain.outputs, *saved):
-                writer.start_from(stream, values.bring(self._as_pushed(body, stream)))
-            lowest = _lowest_needed(self._item, uses)
-        writer.undo(lowest, Triggers(body, self._item, uses))
-        exits = [writer.hand_on(carry, merge) for carry, merge in zip(self._carries, merges)]
-        refused = wait_for_exits(body, self._item, exits, self._editor)
-        if refused is not None:
-            raise _RefusedError(self._task, refused)
-        writer.derive(uses)
-        return writer
-
-    def _as_pushed(self, body: Body, stream: TensorRef) -> TensorRef:
-        """The alias of a stream that a stack holds already, else the stream itself."""
-        for value in body.pushed():
-            if body.around.origin(value) == stream:
-                return value
-        return stream
-
-    def _replace(
-        self, body: Body, writer: LoopWriter, values: Values, uses: Sequence[StackUse]
-    ) -> tuple[str, ...]:
-        """Re-points the pops' readers and removes the stacks that nobody needs any more."""
-        removed: list[str] = []
-        for use in uses:
-            if use.stack.name in values.kept:
-                continue
-            value = writer.value_of(use)
-            if value is None or use.stack.name in values.kept:
-                continue
-            readers = tuple(self._editor.readers(use.stack.pop))
-            self._editor.redirect(TensorRef(use.stack.pop), value, readers)
-            remove_stack(self._pair, use.stack, self._editor)
-            removed.append(use.stack.name)
-        return tuple(removed)
+def _names(part: Task | Span) -> set[bytes]:
+    tasks = part.tasks() if isinstance(part, Span) else (part,)
+    return {task.item.chain.name.encode() for task in tasks}
 
 
-def _lowest_needed(item: Candidate, uses: Sequence[StackUse]) -> int:
-    """The first half whose values, or whose p, somebody reads."""
-    places = [use.place for use in uses if use.kind is Kind.INNER and use.place is not None]
-    rebuilt = {half.p: place for place, half in enumerate(item.chain.halves)}
-    for use in uses:
-        if use.stream is not None and use.stream in rebuilt:
-            places.append(rebuilt[use.stream])
-    return min(places, default=len(item.chain.halves))
-
-
-def _nothing_gained(item: Candidate) -> Rejection:
-    reason = (
-        f"Block '{item.chain.name}': its gradient loop reads no value that would be recomputed."
-    )
-    return Rejection(Code.NO_BACKWARD_READERS, reason, item.chain.nodes)
+def _is_nest(part: Task | Span) -> bool:
+    return isinstance(part, Span) and part.is_nest

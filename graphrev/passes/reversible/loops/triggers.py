@@ -22,12 +22,17 @@ class Triggers:
         body: the pair of loops.
         item: the block.
         uses: the stacks whose pops will be replaced.
+        past: where the block is followed by an inner loop that is undone before it, what delivers
+            the gradients of that loop. Nothing of the block's is needed for those.
     """
 
-    def __init__(self, body: Body, item: Candidate, uses: Iterable[StackUse]) -> None:
+    def __init__(
+        self, body: Body, item: Candidate, uses: Iterable[StackUse], past: tuple[str, ...] = ()
+    ) -> None:
+        self.past = past
         self._halves = len(item.chain.halves)
         uses = tuple(uses)
-        low = _lowest(body, {use.stack.pop: _produced(item, use) for use in uses})
+        low = _lowest(body, {use.stack.pop: _produced(item, use) for use in uses}, past)
         frame = body.pair.backward.number
         here = body.backward_place
         inside = frozenset(body.members.get(frame, ()))
@@ -63,14 +68,17 @@ def _produced(item: Candidate, use: StackUse) -> float:
     return -1 if use.kind is Kind.DERIVED else math.inf
 
 
-def _lowest(body: Body, produced: Mapping[str, float]) -> dict[str, float]:
-    """``low`` of every node of the gradient frame; what leads through inner loops counts as -1."""
+def _lowest(body: Body, produced: Mapping[str, float], past: tuple[str, ...]) -> dict[str, float]:
+    """``low`` of every node of the gradient frame; what leads through inner loops counts as -1.
+
+    Not what comes from ``past``.
+    """
     graph, low = body.around.graph, dict[str, float]()
     for name in body.members.get(body.pair.backward.number, ()):
         node = graph[name]
         sources = (*(ref.node for ref in node.inputs), *node.control_inputs)
         lowest = min((low.get(source, math.inf) for source in sources), default=math.inf)
         if node.op in ("Exit", "RefExit"):
-            lowest = -1
+            lowest = math.inf if name in past else -1
         low[name] = min(lowest, produced.get(name, math.inf))
     return low

@@ -12,6 +12,7 @@ from enum import Enum
 
 from graphrev.analysis.frames_stacks import Stack
 from graphrev.ir import TensorRef
+from graphrev.passes.reversible.loops.spans import Task
 from graphrev.passes.reversible.ties import compares
 from graphrev.passes.reversible.uses import Candidate
 from graphrev.recomputation.loops.body import Body, is_pure
@@ -42,10 +43,11 @@ class StackUse:
     stream: TensorRef | None = None
 
 
-def stack_uses(body: Body, item: Candidate) -> tuple[StackUse, ...]:
+def stack_uses(body: Body, task: Task) -> tuple[StackUse, ...]:
     """What each stack between the two loops holds."""
+    item = task.item
     owner = {name: k for k, region in enumerate(item.regions) for name in region.nodes}
-    derived = _derived(body, item, owner)
+    derived = _derived(body, task, owner)
     stacks = (stack for stack in body.pair.stacks if stack.name not in body.gone)
     return tuple(_use(body, item, owner, derived, stack) for stack in stacks)
 
@@ -81,36 +83,43 @@ def reading_half(item: Candidate, stream: TensorRef) -> int | None:
     return next((place for place, half in halves if half.q == stream), None)
 
 
-def _derived(body: Body, item: Candidate, owner: Mapping[str, int]) -> frozenset[str]:
-    """Nodes outside the halves that follow from streams, halves and free or saved values alone."""
-    streams = {ref.node for ref in item.chain.streams}
+def _derived(body: Body, task: Task, owner: Mapping[str, int]) -> frozenset[str]:
+    """Nodes outside the halves that follow from streams, halves and free or saved values alone.
+
+    Nothing follows from what another step of the span undoes: that is no longer saved soon.
+    """
+    item = task.item
+    left_out = {ref.node for ref in item.chain.streams} | task.foreign | body.free
     found: set[str] = set()
     for name in body.nodes:
         node = body.around.graph[name]
-        if name in owner or name in streams or name in body.free or not is_pure(node):
+        if name in owner or name in left_out or not is_pure(node):
             continue
-        if all(_known(body, item, owner, found, ref) for ref in node.inputs):
+        if all(_known(body, task, owner, found, ref) for ref in node.inputs):
             found.add(name)
     return frozenset(found)
 
 
 def _known(
     body: Body,
-    item: Candidate,
+    task: Task,
     owner: Mapping[str, int],
     derived: set[str],
     ref: TensorRef,
 ) -> bool:
     if ref.node in owner or ref.node in body.free or ref.node in derived:
         return True
-    return body.around.origin(ref) in item.chain.streams or body.stack_of(ref) is not None
+    origin = body.around.origin(ref)
+    if origin in task.item.chain.streams:
+        return True
+    return origin.node not in task.foreign and body.stack_of(ref) is not None
 
 
-def derived_nodes(body: Body, item: Candidate, roots: Iterable[str]) -> tuple[str, ...]:
+def derived_nodes(body: Body, task: Task, roots: Iterable[str]) -> tuple[str, ...]:
     """``roots`` and the derived nodes they are computed from, in topological order."""
-    owner = {name for region in item.regions for name in region.nodes}
-    streams = {ref.node for ref in item.chain.streams}
-    derived = _derived(body, item, dict.fromkeys(owner, 0))
+    owner = {name for region in task.item.regions for name in region.nodes}
+    streams = {ref.node for ref in task.item.chain.streams}
+    derived = _derived(body, task, dict.fromkeys(owner, 0))
     needed = set(roots)
     for name in reversed(body.nodes):
         if name in needed:

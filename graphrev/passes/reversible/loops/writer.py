@@ -1,4 +1,4 @@
-"""Undoes one block in the gradient loop of the loop it lies in.
+"""Undoes one block, or some of its halves, in the gradient loop of the loop it lies in.
 
 The argument. Let the forward loop run ``n`` iterations; iteration ``k`` of its gradient loop
 belongs to forward iteration ``n - 1 - k`` (:mod:`graphrev.analysis.frames_gradients`). Where the
@@ -20,42 +20,46 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from graphrev.analysis.frames_gradients import GradientLoop
-from graphrev.analysis.frames_loops import LoopVariable
 from graphrev.editor import GraphEditor
-from graphrev.ir import AttrValue, DType, Node, TensorRef
+from graphrev.ir import AttrValue, Node, TensorRef
 from graphrev.ir.marks import without_marks
 from graphrev.passes.reversible.halves import Half, Recovery
-from graphrev.passes.reversible.loops.anchors import Anchors
-from graphrev.passes.reversible.loops.spans import Carry
+from graphrev.passes.reversible.loops.spans import Task
 from graphrev.passes.reversible.loops.triggers import Triggers
 from graphrev.passes.reversible.loops.uses import Kind, StackUse, derived_nodes
 from graphrev.passes.reversible.surroundings import CLONE_ATTR, METADATA_OPS
-from graphrev.passes.reversible.uses import Candidate
 from graphrev.recomputation.loops.arrivals import arrivals
 from graphrev.recomputation.loops.body import Body
 from graphrev.recomputation.loops.values import Values
 
 
 class LoopWriter:
-    """Writes one block, remembering what stands for each stream and node in the gradient loop."""
+    """Writes one task, remembering what stands for each node in the gradient loop.
+
+    Args:
+        streams: what stands there for the streams; those that the task ends with have to be among
+            them before it is undone, those it rebuilds are added.
+    """
 
     def __init__(
         self,
         body: Body,
-        item: Candidate,
+        task: Task,
         values: Values,
+        streams: dict[TensorRef, TensorRef],
         scope: str,
         attrs: Mapping[str, AttrValue],
         editor: GraphEditor,
     ) -> None:
         self._body = body
         self._graph = body.around.graph
-        self._item = item
+        self._task = task
+        self._item = task.item
         self._values = values
         self._scope = scope
         self._attrs = attrs
         self._editor = editor
-        self._streams: dict[TensorRef, TensorRef] = {}
+        self._streams = streams
         self._copies: dict[str, str] = {}
 
     @property
@@ -68,16 +72,12 @@ class LoopWriter:
         """How many nodes were copied."""
         return len(self._copies)
 
-    def start_from(self, stream: TensorRef, value: TensorRef) -> None:
-        """Lets ``value`` stand for a stream that the block ends with."""
-        self._streams[stream] = value
-
     def undo(self, lowest: int, triggers: Triggers) -> None:
         """Recomputes and rebuilds all halves from the last down to ``lowest``."""
         halves = self._item.chain.halves
         ends = self._item.chain.outputs
         self._body.ends.update((stream, self._streams[stream]) for stream in ends)
-        anchors = arrivals(self.pair, self._scope, self._attrs, self._editor)
+        anchors = triggers.past or arrivals(self.pair, self._scope, self._attrs, self._editor)
         for place in range(len(halves) - 1, lowest - 1, -1):
             waits = triggers.of(place) or anchors
             self._undo(place, halves[place], waits)
@@ -95,7 +95,7 @@ class LoopWriter:
     def derive(self, uses: Iterable[StackUse]) -> None:
         """Computes the derived values again whose sources are all there."""
         roots = [use.stack.value.node for use in uses if use.kind is Kind.DERIVED]
-        for name in derived_nodes(self._body, self._item, roots):
+        for name in derived_nodes(self._body, self._task, roots):
             inputs = [self._derived_input(ref) for ref in self._graph[name].inputs]
             if None not in inputs:
                 self._copies[name] = self._copy(name, tuple(ref for ref in inputs if ref))
@@ -175,62 +175,6 @@ class LoopWriter:
             attrs=self._with({"T": self._graph[half.y.node].attrs["T"]}),
         )
         return TensorRef(self._editor.add(node))
-
-    def carry(self, carry: Carry) -> str:
-        """Adds a variable to the gradient loop that starts at the Exit; returns its Merge."""
-        dtype = self._graph[carry.variable.merge].attrs["T"]
-        base = f"{carry.variable.merge}/carried"
-        left = carry.variable.exits or (self._exit(carry.variable, dtype),)
-        start = self._values.from_outside(TensorRef(left[0]))
-        enter = TensorRef(self._values.enter(start, base, dtype, constant=False))
-        name = f"{self._scope}/{base}"
-        device = self._graph[carry.variable.merge].device
-        merge = self._add(f"{name}/Merge", "Merge", (enter, enter), {"T": dtype, "N": 2}, device)
-        inputs = (TensorRef(merge), TensorRef(self.pair.backward.cond))
-        switch = self._add(f"{name}/Switch", "Switch", inputs, {"T": dtype}, device)
-        self.start_from(carry.after, TensorRef(switch, 1))
-        return merge
-
-    def _exit(self, variable: LoopVariable, dtype: AttrValue) -> str:
-        """An Exit for a variable of the forward loop that has none."""
-        final = (TensorRef(variable.switch),)
-        device = self._graph[variable.switch].device
-        return self._add(
-            f"{self._scope}/{variable.switch}/Exit", "Exit", final, {"T": dtype}, device
-        )
-
-    def anchor(self, carry: Carry, anchors: Anchors) -> None:
-        """Takes the carried variable from where it was saved in the iterations it was saved in."""
-        dtype = self._graph[carry.variable.merge].attrs["T"]
-        assert isinstance(dtype, DType)
-        stream = self._graph[carry.variable.next].inputs[0]
-        self._streams[carry.after] = anchors.anchor(stream, self._streams[carry.after], dtype)
-
-    def hand_on(self, carry: Carry, merge: str) -> str:
-        """Ends the iteration of a carried variable with the stream as it was before the block.
-
-        Returns:
-            the Exit through which the first state of all leaves the gradient loop.
-        """
-        dtype = self._graph[carry.variable.merge].attrs["T"]
-        base = f"{self._scope}/{carry.variable.merge}/carried"
-        rebuilt = (self._streams[carry.before],)
-        following = self._add(f"{base}/NextIteration", "NextIteration", rebuilt, {"T": dtype})
-        self._editor.set_input(merge, 1, TensorRef(following))
-        switch = next(iter(self._editor.readers(merge)))
-        return self._add(f"{base}/Exit", "Exit", (TensorRef(switch),), {"T": dtype})
-
-    def _add(
-        self,
-        name: str,
-        op: str,
-        inputs: tuple[TensorRef, ...],
-        attrs: Mapping[str, AttrValue],
-        device: str = "",
-    ) -> str:
-        free = self._editor.unique_name(name)
-        node = Node(free, op, inputs, device=device, attrs=self._with(attrs))
-        return self._editor.add(node)
 
     def _with(self, attrs: Mapping[str, AttrValue]) -> Mapping[str, AttrValue]:
         return MappingProxyType({**attrs, **self._attrs})
