@@ -1,6 +1,6 @@
 """Builds, masks and times ResNet-18 for ``tools.bench.shrink``, one thread.
 
-Usage: python shrink_child.py RATIO BATCH ROUNDS eights|fresh|trained MULTIPLE
+Usage: python shrink_child.py RATIO BATCH ROUNDS eights|sixteens|fresh|trained MULTIPLE
 
 Prints one line of JSON; channels are a multiple of MULTIPLE.
 """
@@ -103,27 +103,36 @@ def masked(definition: Any, ratio: float, multiple: int) -> Any:
     return gr.rewrite(frozen, "strip-masks").graph_def
 
 
-def timed(definitions: list[Any], batch: int, rounds: int) -> tuple[list[float], list[Any]]:
-    """Processor milliseconds of each graph's cheapest run, taking turns, and the outputs."""
+def timed(definitions: list[Any], batch: int, rounds: int) -> tuple[Any, list[Any]]:
+    """Processor milliseconds of each graph's runs, a row for each turn, and the outputs."""
     x = np.random.RandomState(1).normal(size=[batch, SIZE, SIZE, 3]).astype(np.float32)
     sessions = [session(definition) for definition in definitions]
     outputs = [one.run("y:0", {"x:0": x}) for one in sessions]
-    spent = [float("inf")] * len(sessions)
-    for _ in range(rounds):
+    spent = np.zeros([rounds, len(sessions)])
+    for turn in spent:
         for place, one in enumerate(sessions):
             start = time.process_time()
             one.run("y:0", {"x:0": x})
-            spent[place] = min(spent[place], (time.process_time() - start) * 1000)
+            turn[place] = (time.process_time() - start) * 1000
     return spent, outputs
+
+
+def _error(want: Any, got: Any) -> float:
+    return float(np.abs(want - got).max() / max(1.0, np.abs(want).max()))
 
 
 def main() -> None:
     ratio, batch, rounds, kind, multiple = sys.argv[1:]
-    before = masked(resnet18(trained=kind == "trained"), float(ratio), int(multiple))
+    dense = resnet18(trained=kind == "trained")
+    before = masked(dense, float(ratio), int(multiple))
     start = time.process_time()
     result = gr.rewrite(before, "shrink")
     seconds = time.process_time() - start
-    (slow, fast), (want, got) = timed([before, result.graph_def], int(batch), int(rounds))
+    graphs = [before, result.graph_def]
+    graphs += [gr.rewrite(one, "shrink{fold_norms=true}").graph_def for one in (before, dense)]
+    spent, (want, got, folded, _) = timed(graphs, int(batch), int(rounds))
+    slow, fast, fastest, slow_folded = (float(one) for one in spent.min(0))
+    turns = np.median(spent[:, :1] / spent, 0)
     plan = result.report.steps[0].plan.to_json()
     row = {
         "ratio": float(ratio),
@@ -131,11 +140,18 @@ def main() -> None:
         "before_ms": slow,
         "after_ms": fast,
         "speedup": slow / fast,
+        "turns": float(turns[1]),
+        "folded_ms": fastest,
+        "folded_speedup": slow / fastest,
+        "folded_turns": float(turns[2]),
+        "dense_folded_ms": slow_folded,
+        "dense_folded_turns": float(turns[3]),
         "flops": [plan["flops"]["before"], plan["flops"]["after"]],
         "parameters": [plan["parameters"]["before"], plan["parameters"]["after"]],
         "removed": plan["channels_removed"],
         "carriers": plan["carriers"],
-        "error": float(np.abs(want - got).max() / max(1.0, np.abs(want).max())),
+        "error": _error(want, got),
+        "folded_error": _error(want, folded),
         "seconds": seconds,
     }
     print(json.dumps(row))
