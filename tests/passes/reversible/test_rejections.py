@@ -224,7 +224,8 @@ def test_every_code_has_a_case() -> None:
     from tests.passes.mask.test_rejections import CASES as MASK_CASES
     from tests.passes.shrink.test_left_alone import CASES as SHRINK_CASES
 
-    shrinking = {code for _, code, _ in SHRINK_CASES.values()} | {Code.CHANNELS_KEPT}
+    norms = {Code.NORM_KEPT}  # tests/passes/shrink/test_norms.py
+    shrinking = {code for _, code, _ in SHRINK_CASES.values()} | {Code.CHANNELS_KEPT, *norms}
     policies = {Code.NO_GRADIENT, Code.NO_BATCH_NORM}  # tests/passes/mask/test_criteria.py
     elsewhere = {*MASK_CASES, *shrinking, *policies, Code.MASK_ALTERED, Code.FUNCTION_BROKEN}
     assert set(CASES) | elsewhere == set(Code) == set(EXPLANATIONS)
