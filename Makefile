@@ -30,7 +30,9 @@ test: lint
 
 test-all: test slow lowest
 
+# Installs genuine TensorFlow 1.15.5 where there is a Python 3.7; without it what needs it is skipped.
 slow: $(READY)
+	-$(BIN)/python -m tools.oracle
 	$(BIN)/python -m pytest -n $(JOBS) -m "slow or oracle" -rs
 
 # The report in Chromium and both sides in Model Explorer, with what that takes installed where it is

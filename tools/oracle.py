@@ -6,6 +6,7 @@ Python 3.7 is found there is no oracle, and whoever asked says so.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -23,6 +24,12 @@ def find_oracle(*, install: bool = True) -> tuple[Path | None, str]:
         return python, ""
     if not install:
         return None, f"TensorFlow 1.15.5 is not installed in {folder}"
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Tests that run side by side ask for it at once.
+        return (python, "") if (folder / ".ready").exists() else _installed(folder, python)
+
+
+def _installed(folder: Path, python: Path) -> tuple[Path | None, str]:
     base = _python37()
     if base is None:
         return None, "no Python 3.7 was found to install TensorFlow 1.15.5 with"
