@@ -109,7 +109,7 @@ class Gradients:
             for use, tensor, read in kernel.uses():
                 node = graph[use.node]
                 place = data_position(node, use.position)
-                if place is None:
+                if place is None or self._is_popped(read.chain(tensor)):
                     continue
                 data = node.inputs[place]
                 for reader in graph.readers_of(data):
@@ -123,6 +123,10 @@ class Gradients:
                         mask = GradientMask(data, read.chain(tensor), read.path, read.tensor)
                         entry.masks.setdefault(group, mask)
         return found
+
+    def _is_popped(self, views: tuple[TensorRef, ...]) -> bool:
+        """Whether a gradient loop reads it from a stack; what leaves that loop is masked."""
+        return any(self._graph[view.node].op == "StackPopV2" for view in views)
 
     def _owner(self, name: str, candidate: _Candidate) -> str | None:
         """The kernel it is the gradient of; empty for none of them, ``None`` for unclear."""

@@ -208,6 +208,17 @@ def loop_resource():
     return loop(use_resource=True)
 
 
+def conv_loop():
+    """A convolution in a loop that reads a resource variable, and so saves it for the way back."""
+    w = normal("w", [3, 3, 3, 3], use_resource=True)
+
+    def body(i, h):
+        return i + 1, tf.tanh(tf.nn.conv2d(h, w, [1, 1, 1, 1], "SAME"))
+
+    _, h = tf.while_loop(lambda i, _: i < 3, body, [0, data([2, 6, 6, 3])])
+    return tf.nn.conv2d(h, normal("v", [3, 3, 3, 2]), [1, 2, 2, 1], "VALID")
+
+
 def keras_like():
     start = tf.random_normal_initializer(stddev=0.4, seed=5)
     x = data([2, 6, 6, 3])
@@ -243,6 +254,7 @@ CASES = {
         penalty,
         towers,
         loop_resource,
+        conv_loop,
     )
 }
 if not TWO:
