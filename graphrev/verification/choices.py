@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphrev.analysis import ops
-from graphrev.analysis.frames import control_contexts
+from graphrev.analysis.frames import control_contexts, is_outside_loops
 from graphrev.analysis.order import descendant_labels
 from graphrev.analysis.shapes import Shapes
 from graphrev.errors import UsageError, VerificationError, printable
@@ -51,11 +51,14 @@ def choose_fetches(
         ops_only = tuple(ref.node for ref in asked if ops.output_count(before[ref.node]) == 0)
         return Fetches(tensors, _gradients(before, after, ops_only), ops_only, ops_only)
     applied, applied_after = _applied(before, after), _applied(after, before)
-    # What lies in a branch has no value where the branch is not taken, and in a loop it has many.
+    # In a loop a gradient has many values; where a branch is not taken it has none, which a run
+    # finds out. A loss in a branch is only one of what the branch hands out.
     inside = control_contexts(before)
     outputs = tuple(ref for ref in _losses(before, after) if ref.node not in inside)
     found = dict.fromkeys(_outside(before, ref) for ref in _gradients(before, after, applied))
-    gradients = tuple(ref for ref in found if ref.node not in inside and ref.node in after)
+    gradients = tuple(
+        ref for ref in found if ref.node in after and is_outside_loops(inside.get(ref.node, ()))
+    )
     wanted = tuple(name for name in targets if name in before)
     if wanted and all(name in after for name in wanted):
         return Fetches(outputs, gradients, wanted, wanted)

@@ -8,8 +8,8 @@ original, so that all that follows must agree.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from graphrev.analysis import ops
@@ -30,11 +30,10 @@ from graphrev.verification.numbers import Tolerance, of_kind, tolerance
 from graphrev.verification.races import Race, affected, races
 from graphrev.verification.reach import check_reach
 from graphrev.verification.result import Comparison, Verification
-from graphrev.verification.sessions import Runner
+from graphrev.verification.sessions import DeadTensorError, Runner
+from graphrev.verification.sides import Pair, Sides
 
 _KINDS = ("output", "gradient", "variable")
-Pair = tuple[str, str, Any, Any]
-"""A value's name, its kind, and what either graph makes of it."""
 
 
 def verify(
@@ -87,7 +86,7 @@ def verify(
     before, seeds = drawing_alike(before, after)
     with Runner(before, "first", until) as first, Runner(after, "second", until) as second:
         values, notes = _variables(first, second, variables, seed)
-        sides = _Sides(before, after, first, second, values, made, seeds)
+        sides = Sides(before, after, first, second, values, made, seeds)
         return _compared(sides, chosen, (rtol, atol), notes)
 
 
@@ -120,55 +119,20 @@ def _variables(
     return values, ("variables are the initializers' values plus uniform noise in [0, 0.01)",)
 
 
-@dataclass(frozen=True, eq=False)
-class _Sides:
-    """Both graphs in sessions, with what every run starts from."""
-
-    before: Graph
-    after: Graph
-    first: Runner
-    second: Runner
-    values: Mapping[str, Any]
-    feeds: Mapping[TensorRef, Any]
-    seeds: Mapping[TensorRef, Any]
-    """What the second graph is fed in addition: the seeds of its stateless ops."""
-
-    def load(self) -> None:
-        """Gives all variables the values they start from."""
-        self.first.load(self.values)
-        self.second.load(self.values)
-
-    def run(
-        self, chosen: Fetches, probes: Sequence[TensorRef] = ()
-    ) -> tuple[list[Pair], list[Any]]:
-        """One step of both graphs: what they compute, and the second graph's ``probes``."""
-        tensors = (*chosen.outputs, *chosen.gradients)
-        self.load()
-        fed = {**self.feeds, **self.seeds}
-        results = self.second.run((*tensors, *probes), chosen.targets_after, fed)
-        theirs = self.first.run(tensors, chosen.targets, self.feeds)
-        pairs = [
-            (str(ref), "output" if i < len(chosen.outputs) else "gradient", a, b)
-            for i, (ref, a, b) in enumerate(zip(tensors, theirs, results))
-        ]
-        if chosen.targets or chosen.targets_after:
-            pairs.extend(self.variables())
-        return pairs, results[len(tensors) :]
-
-    def variables(self) -> list[Pair]:
-        """The variables as they are now."""
-        old, new = self.first.variables(), self.second.variables()
-        return [(name, "variable", old[name], new[name]) for name in old if name in new]
-
-
 def _compared(
-    sides: _Sides,
+    sides: Sides,
     chosen: Fetches,
     given: tuple[float | None, float | None],
     notes: tuple[str, ...],
 ) -> Verification:
     rebuilt = rebuilt_streams(sides.after)
-    pairs, streams = sides.run(chosen, [ref for pair in rebuilt for ref in (pair[1], pair[2])])
+    probes = [ref for pair in rebuilt for ref in (pair[1], pair[2])]
+    try:
+        pairs, streams = sides.run(chosen, probes)
+    except DeadTensorError:
+        chosen, more = sides.without_dead_gradients(chosen)
+        notes = (*notes, *more)
+        pairs, streams = sides.run(chosen, probes)
     drifts = drifts_of(sides.after, rebuilt, streams)
     allowed = tolerance(drifts, given)
     comparisons = _of_all_kinds(pairs, allowed)
@@ -196,7 +160,7 @@ def _added(race: Race) -> Comparison:
 
 
 def _one_after_the_other(
-    sides: _Sides, chosen: Fetches, pairs: list[Pair], racing: frozenset[Race]
+    sides: Sides, chosen: Fetches, pairs: list[Pair], racing: frozenset[Race]
 ) -> tuple[list[Pair], tuple[str, ...]]:
     """The comparison of a step that races with itself: gradients first, updates afterwards.
 

@@ -6,9 +6,10 @@ ops of its own load the variables; nothing of this reaches the caller's graph or
 
 from __future__ import annotations
 
+import re
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -35,6 +36,10 @@ def seeded(graph: Graph) -> Graph:
         graph.extra,
         graph.library_extra,
     )
+
+
+class DeadTensorError(VerificationError):
+    """A fetched tensor has no value in this step: it waits for a branch that is not taken."""
 
 
 class Runner:
@@ -157,6 +162,7 @@ class Runner:
         """One step: the values of ``tensors`` while ``targets`` run too.
 
         Raises:
+            DeadTensorError: one of ``tensors`` has no value in this step.
             VerificationError: TensorFlow refuses or fails.
         """
         fetched = [self._tensor(ref) for ref in tensors]
@@ -170,16 +176,29 @@ class Runner:
             return self._session.run(fetched, dict(feeds), self._limit()) if fetched else []
         except (self._tf.errors.OpError, ValueError, TypeError) as error:
             said = _without_headings(getattr(error, "message", str(error)))
-            raise VerificationError(
+            raise (DeadTensorError if _DEAD.match(said) else VerificationError)(
                 f"The {self._which} graph cannot be run: {printable(said, 300)} "
                 "Give fitting feeds with --feed NAME=SHAPE, variables with --checkpoint PREFIX, or "
                 "other fetches with --fetch NAME."
             ) from None
 
+    def living(
+        self, tensors: Iterable[TensorRef], feeds: Mapping[TensorRef, Any]
+    ) -> Iterator[TensorRef]:
+        """Those that have a value in this step, each found out in a step of its own."""
+        for ref in tensors:
+            try:
+                self.run([ref], (), feeds)
+            except DeadTensorError:
+                continue
+            yield ref
+
     def _tensor(self, ref: TensorRef) -> Any:
         return self._graph.get_operation_by_name(ref.node).outputs[ref.index]
 
 
+_DEAD = re.compile(r"Retval\[\d+\] does not have value")
+"""What TensorFlow says of a fetch that is dead; it has no error code of its own."""
 _HEADINGS = ("Graph execution error", "Detected at node", "Node: ")
 
 
