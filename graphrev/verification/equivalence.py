@@ -126,13 +126,14 @@ def _compared(
     notes: tuple[str, ...],
 ) -> Verification:
     rebuilt = rebuilt_streams(sides.after)
-    probes = [ref for pair in rebuilt for ref in (pair[1], pair[2])]
     try:
-        pairs, streams = sides.run(chosen, probes)
+        pairs, streams = sides.run(chosen, _probes(rebuilt))
     except DeadTensorError:
         chosen, more = sides.without_dead_gradients(chosen)
         notes = (*notes, *more)
-        pairs, streams = sides.run(chosen, probes)
+        living = sides.living_probes(_probes(rebuilt))
+        rebuilt = [item for item in rebuilt if living.issuperset(_probes([item]))]
+        pairs, streams = sides.run(chosen, _probes(rebuilt))
     drifts = drifts_of(sides.after, rebuilt, streams)
     allowed = tolerance(drifts, given)
     comparisons = _of_all_kinds(pairs, allowed)
@@ -144,6 +145,10 @@ def _compared(
     comparisons = (*comparisons, *(_added(race) for race in sorted(added)))
     atol = 0.0 if allowed.atol is None else allowed.atol
     return Verification(comparisons, drifts, allowed.rtol, atol, allowed.reason, notes)
+
+
+def _probes(rebuilt: Iterable[tuple[str, TensorRef, TensorRef]]) -> list[TensorRef]:
+    return [ref for item in rebuilt for ref in (item[1], item[2])]
 
 
 def _fetched(chosen: Fetches, targets: tuple[str, ...]) -> list[str]:

@@ -66,3 +66,7 @@ class Sides:
         dead = len(chosen.gradients) - len(living)
         noted = (f"{dead} gradients have no value in this step, where a branch is not taken",)
         return replace(chosen, gradients=living), noted if dead else ()
+
+    def living_probes(self, probes: Sequence[TensorRef]) -> frozenset[TensorRef]:
+        """Those of the second graph's tensors that have a value in this step."""
+        return frozenset(self.second.living(probes, {**self.feeds, **self.seeds}))

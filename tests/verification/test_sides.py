@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 from graphrev.api import verify
 from graphrev.errors import VerificationError
 from graphrev.ir import Graph, Node, TensorRef
-from tests.nets import dense, snapshot, tf
+from graphrev.verification.drifts import rebuilt_streams
+from tests.nets import dense, rewrite, snapshot, tf
 
 pytestmark = pytest.mark.usefixtures("control_flow_v1")
 
 
-def waiting(taken: bool) -> Graph:
+def waiting(taken: bool, net: Callable[[Any], Any] = lambda x: dense(x, "layer")) -> Graph:
     """A training step that waits for an update in a branch, as batch norm's in a cond."""
     with tf.Graph().as_default() as live:
         wanted = tf.placeholder_with_default(taken, [], "wanted")
@@ -25,7 +27,7 @@ def waiting(taken: bool) -> Graph:
         )
         tf.cond(wanted, lambda: tf.assign_add(mean, 1.0), lambda: tf.constant(0.0))
         update = next(op for op in live.get_operations() if op.type == "AssignAdd")
-        loss = tf.reduce_mean(dense(tf.ones([4, 8]), "layer"), name="loss")
+        loss = tf.reduce_mean(net(tf.ones([4, 8])), name="loss")
         with tf.control_dependencies([update]):
             tf.train.GradientDescentOptimizer(0.1).minimize(loss)
         return snapshot(live)
@@ -48,6 +50,23 @@ def test_gradients_that_wait_for_a_branch_not_taken_are_left_out(taken: bool) ->
     kinds = {item.kind for item in outcome.comparisons}
     assert kinds == {"output", "variable"} | ({"gradient"} if taken else set())
     assert taken != any("no value in this step" in note for note in outcome.notes)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_streams_that_are_rebuilt_for_such_gradients_are_left_out_too(taken: bool) -> None:
+    def net(x: Any) -> Any:
+        a, b = dense(x, "a"), dense(x, "b")
+        for number in range(2):
+            a = a + dense(b, f"f{number}")
+            b = b + dense(a, f"g{number}")
+        return a + b
+
+    before = waiting(taken, net)
+    after = rewrite(before)[0].after
+    assert rebuilt_streams(after)
+    outcome = verify(before, after, feeds={"wanted:0": np.asarray(taken)})
+    assert outcome.ok, outcome.to_text()
+    assert bool(outcome.drifts) == taken
 
 
 def test_a_fetch_that_is_named_and_has_no_value_is_an_error() -> None:
