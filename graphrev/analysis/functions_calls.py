@@ -46,6 +46,7 @@ class Calls:
         reached: the functions that the graph's own nodes reach.
         faults: functions that are missing, or that call themselves.
         broken: the functions that ``faults`` are about, and everything that calls one of them.
+        order: the functions and the graph (:data:`MAIN`), each after what it calls.
     """
 
     sites: Mapping[str, tuple[Site, ...]]
@@ -53,6 +54,7 @@ class Calls:
     reached: frozenset[str]
     faults: tuple[Fault, ...]
     broken: frozenset[str]
+    order: tuple[str, ...]
 
 
 def functions_in(value: AttrValue | None) -> Iterator[str]:
@@ -112,6 +114,7 @@ def find_calls(graph: Graph) -> Calls:
         _reached(called, MAIN),
         tuple(faults),
         frozenset(broken),
+        tuple(order),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from graphrev.analysis import ops
 from graphrev.analysis.functions_calls import nodes_run
+from graphrev.analysis.functions_size import Inlined, inlined
 from graphrev.errors import VerificationError, printable
 from graphrev.ir import Graph, Node, TensorRef
 from graphrev.verification.choices import ancestors
@@ -51,6 +52,8 @@ _KEEPS_TO_ITSELF = frozenset(
     """.split()
 )
 """Stateful ops whose state is the session's, beside variables, optimizers and random ops."""
+_SECONDS, _MINUTES = Inlined(30_000, 100), Inlined(3_000_000, 500)
+"""What is run unasked, and what is run at all."""
 _CALLS_PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
@@ -68,13 +71,16 @@ def check_reach(
 
     Args:
         fed: what is fed is not run.
-        contained: also refuse ops that are not known to keep to their session.
+        contained: also refuse ops that are not known to keep to their session, and what takes
+            more than seconds.
 
     Raises:
-        VerificationError: the run would reach out; the node is named.
+        VerificationError: the run would reach out, and the node is named; or it would grow beyond
+            all bounds.
     """
     fed_names = frozenset(ref.node for ref in fed)
     names = sorted(ancestors(graph, starts, fed_names) - fed_names)
+    _check_size(inlined(graph, _present(graph, names)), _SECONDS if contained else _MINUTES)
     node = opens(graph, names)
     if node is not None:
         raise VerificationError(
@@ -90,6 +96,17 @@ def check_reach(
             f"running the graph would run '{printable(node.name)}', a '{printable(node.op)}', "
             "which may reach beyond its session"
         )
+
+
+def _check_size(found: Inlined, most: Inlined) -> None:
+    if found.nodes <= most.nodes and found.depth <= most.depth:
+        return
+    count = str(found.nodes) if found.nodes < 10**12 else "over 10^12"
+    raise VerificationError(
+        f"running the graph would run {count} nodes, up to {found.depth} calls in each other, once "
+        f"its functions are in the place of their calls; at most {most.nodes} nodes and "
+        f"{most.depth} calls are run"
+    )
 
 
 def _is_contained(graph: Graph, node: Node) -> bool:

@@ -6,6 +6,7 @@ Their products are not in the graph itself, so the pass does not reach them; it 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from graphrev.analysis import ops
 from graphrev.analysis.functions_calls import BRANCHES, FUNCTIONAL, called_by
@@ -15,6 +16,8 @@ from graphrev.passes.mask.trace import Kernel
 from graphrev.pipeline import Code, Rejection
 
 _READS = VIEWS | {"ReadVariableOp"}
+Argument: TypeAlias = tuple[str, int]
+"""A function and the place of one of its arguments."""
 
 
 def kernels_inside(graph: Graph, kernels: Sequence[Kernel]) -> tuple[Rejection, ...]:
@@ -23,19 +26,29 @@ def kernels_inside(graph: Graph, kernels: Sequence[Kernel]) -> tuple[Rejection, 
     Args:
         kernels: those that the graph itself multiplies by.
     """
-    known = {kernel.name for kernel in kernels}
-    found: list[Rejection] = []
-    seen: dict[tuple[str, int], bool] = {}
+    handed = list(_handed(graph, {kernel.name for kernel in kernels}))
+    multiplied = _multiplied(graph, [place for _, _, places in handed for place in places])
+    readers: dict[str, str] = {}
+    for name, reader, places in handed:
+        if not multiplied.isdisjoint(places):
+            readers.setdefault(name, reader)
+    return tuple(
+        Rejection(
+            Code.KERNEL_SHARED,
+            f"Kernel '{name}' is passed into a function by '{reader}'.",
+            (name, reader),
+        )
+        for name, reader in readers.items()
+    )
+
+
+def _handed(graph: Graph, known: set[str]) -> Iterator[tuple[str, str, list[Argument]]]:
+    """Variables that are no kernels outside, a node that passes each on, and as which arguments."""
     for name, node in graph.nodes.items():
         dtype = node.attrs.get("dtype")
-        if name in known or not ops.is_variable(node.op) or not _is_floating(dtype):
-            continue
-        for reader, position in _passed(graph, TensorRef(name)):
-            if _multiplies(graph, graph[reader], position, seen):
-                reason = f"Kernel '{name}' is passed into a function by '{reader}'."
-                found.append(Rejection(Code.KERNEL_SHARED, reason, (name, reader)))
-                break
-    return tuple(found)
+        if name not in known and ops.is_variable(node.op) and _is_floating(dtype):
+            for reader, position in _passed(graph, TensorRef(name)):
+                yield name, reader, list(_arguments(graph, graph[reader], position))
 
 
 def _is_floating(dtype: object) -> bool:
@@ -58,28 +71,47 @@ def _passed(graph: Graph, start: TensorRef) -> Iterator[tuple[str, int]]:
                     pending.append(output)
 
 
-def _multiplies(graph: Graph, node: Node, position: int, seen: dict[tuple[str, int], bool]) -> bool:
-    """Whether a function that ``node`` calls multiplies by what it is given at ``position``."""
+def _arguments(graph: Graph, node: Node, position: int) -> Iterator[Argument]:
+    """What the functions that ``node`` calls get from its input ``position``."""
     place = position - (node.op in BRANCHES)
-    return any(_in_body(graph, name, place, seen) for name in called_by(node, graph))
+    for name in called_by(node, graph):
+        function = graph.functions.get(name)
+        if function is not None and 0 <= place < len(function.inputs):
+            yield name, place
 
 
-def _in_body(graph: Graph, name: str, place: int, seen: dict[tuple[str, int], bool]) -> bool:
-    function = graph.functions.get(name)
-    if function is None or not 0 <= place < len(function.inputs):
-        return False
-    if (name, place) in seen:
-        return seen[name, place]
-    seen[name, place] = False
+def _multiplied(graph: Graph, starts: Sequence[Argument]) -> set[Argument]:
+    """The arguments that a function multiplies by, or hands on to one that does.
+
+    Every body is walked once, and nothing recurses: a file may nest functions as deep as it likes.
+    """
+    callers: dict[Argument, list[Argument]] = {}
+    direct: list[Argument] = []
+    pending, seen = list(starts), set(starts)
+    while pending:
+        argument = pending.pop()
+        for node, position in _readers(graph.functions[argument[0]], argument[1]):
+            if position in kernel_positions(node):
+                direct.append(argument)
+            for inner in _arguments(graph, node, position) if node.op in FUNCTIONAL else ():
+                callers.setdefault(inner, []).append(argument)
+                if inner not in seen:
+                    seen.add(inner)
+                    pending.append(inner)
+    found = set[Argument]()
+    while direct:
+        argument = direct.pop()
+        if argument not in found:
+            found.add(argument)
+            direct.extend(callers.get(argument, ()))
+    return found
+
+
+def _readers(function: Function, place: int) -> Iterator[tuple[Node, int]]:
+    """Who reads an argument or a view of it, and at which input."""
     held = _views_of(function, function.inputs[place].name)
     for node in function.nodes.values():
-        at = [i for i, ref in enumerate(node.inputs) if ref.node in held]
-        if set(at) & set(kernel_positions(node)) or (
-            node.op in FUNCTIONAL and any(_multiplies(graph, node, i, seen) for i in at)
-        ):
-            seen[name, place] = True
-            break
-    return seen[name, place]
+        yield from ((node, at) for at, ref in enumerate(node.inputs) if ref.node in held)
 
 
 def _views_of(function: Function, argument: str) -> set[str]:
