@@ -115,6 +115,14 @@ def _concat(known: Inputs, node: Node) -> tuple[Dims, ...]:
 
 MOST_PIECES = 1024
 """Outputs of one node whose shapes are kept; a few bytes can ask for a million of them."""
+PIECES = {"Split": "num_split", "SplitV": "num_split", "Unpack": "num"}
+"""Ops that put out as many tensors as an attribute says."""
+
+
+def is_bounded(node: Node) -> bool:
+    """Whether a node has no more outputs than shapes are kept of, where it may have any number."""
+    count = node.attrs.get(PIECES.get(node.op, ""), 0)
+    return isinstance(count, int) and 0 <= count <= MOST_PIECES
 
 
 def _split(known: Inputs, node: Node) -> tuple[Dims, ...]:

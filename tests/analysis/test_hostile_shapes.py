@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from graphrev.analysis.channels import find_channels
 from graphrev.analysis.shapes import infer_shapes
 from graphrev.io.constants import vector
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
@@ -98,3 +99,17 @@ def test_a_number_squared_two_hundred_times_stays_small() -> None:
     filled = _node("out", "Fill", "y199", "one", T=DType.INT32, index_type=DType.INT32)
     found = infer_shapes(_graph([_numbers("y0", 3), *squares, filled]))
     assert found.of(TensorRef("out")).dims == (None,)
+
+
+def test_a_split_into_billions_hands_no_channels_on_and_takes_no_time() -> None:
+    nodes = [
+        _node("w", "VariableV2", dtype=DType.FLOAT, shape=Shape((3, 4))),
+        _node("y", "MatMul", "x", "w", T=DType.FLOAT),
+        _node("parts", "Split", "one", "y", T=DType.FLOAT, num_split=2**31 - 1),
+        _node("few", "Split", "one", "y", T=DType.FLOAT, num_split=2),
+        _node("z", "Relu", "few", T=DType.FLOAT),
+    ]
+    graph = _graph(nodes)
+    channels = find_channels(graph, infer_shapes(graph))
+    assert not channels.axes.get(TensorRef("parts"))
+    assert channels.axes.get(TensorRef("few"))

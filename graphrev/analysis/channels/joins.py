@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from graphrev.analysis import ops
 from graphrev.analysis.channels.known import is_spelled_out, numbers, unknown
 from graphrev.analysis.channels.tracking import MOST_CHANNELS, Atoms, Tracker
+from graphrev.analysis.shape_rules import is_bounded
 from graphrev.ir import Node, TensorRef
 
 
@@ -74,10 +76,10 @@ def _split(tracker: Tracker, node: Node) -> None:
     dims, axes = tracker.dims(data), tracker.axes(data)
     if not axes:
         return
-    count = node.attrs.get("num_split")
-    outputs = [TensorRef(node.name, i) for i in range(count if isinstance(count, int) else 0)]
+    count = (ops.output_count(node) or 0) if is_bounded(node) else 0
+    outputs = [TensorRef(node.name, i) for i in range(count)]
     shapes = [tracker.dims(ref) for ref in outputs]
-    if dims is None or not at or any(shape is None for shape in shapes):
+    if dims is None or not at or not count or any(shape is None for shape in shapes):
         unknown(tracker, node)
         return
     along = at[0] % len(dims)

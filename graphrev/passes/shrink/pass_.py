@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from graphrev.analysis import ops
 from graphrev.analysis.channels import Channels, find_channels, origin
 from graphrev.analysis.ops import is_variable
 from graphrev.analysis.saved_names import saved_names
+from graphrev.analysis.shape_rules import is_bounded
 from graphrev.analysis.shapes import infer_shapes
 from graphrev.editor import GraphEditor
 from graphrev.errors import UsageError, printable
@@ -214,10 +216,9 @@ def _resplits(removal: Removal) -> list[Resplit]:
     """Splits along channels, where parts lose some."""
     channels, found = removal.channels, list[Resplit]()
     for name, node in channels.graph.nodes.items():
-        if node.op not in ("Split", "SplitV"):
+        if node.op not in ("Split", "SplitV") or not is_bounded(node):
             continue
-        count = node.attrs["num_split"]
-        assert isinstance(count, int)
+        count = ops.output_count(node) or 0
         at = channels.shapes.values.get(node.inputs[2 if node.op == "SplitV" else 0])
         refs = [TensorRef(name, index) for index in range(count)]
         data = node.inputs[0 if node.op == "SplitV" else 1]
