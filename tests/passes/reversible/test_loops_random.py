@@ -23,12 +23,13 @@ class Program:
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
         self.resource = self.draw.random() < 0.7
+        self.scale = 0.5
 
     def function(self, x: Any, i: Any, others: Sequence[Any]) -> Any:
         """A random f of x."""
         for _ in range(self.draw.randint(1, 2)):
             x = self.layer(x, i, others)
-        return x * 0.5
+        return x * self.scale
 
     def layer(self, x: Any, i: Any, others: Sequence[Any]) -> Any:
         kind = self.draw.randrange(9)
@@ -91,6 +92,8 @@ class Program:
     def around(self) -> Any:
         kind = self.draw.randrange(5)
         if kind == 0:
+            # Up to 32 pairs follow each other: if values grew with each, so would the rounding.
+            self.scale = 0.2
             before, after = (self.draw.random() < 0.5 for _ in range(2))
             state = self.draw.getstate()
 
