@@ -21,15 +21,23 @@ __all__ = ["Inputs", "output_shapes"]
 LOOP_OPS = frozenset({"NextIteration", "RefNextIteration"})
 _COUNTED = frozenset({"Split", "SplitV", "Unpack"})
 """Ops whose number of outputs is an attribute."""
+MOST_PIECES = 1024
+"""Outputs of one node whose shapes are kept; a few bytes can ask for a million of them."""
 Rule = Callable[[Inputs, Node], "tuple[Dims, ...]"]
+
+
+def kept_outputs(node: Node) -> int:
+    """How many outputs a node has; 0 where that is not known, or shapes of so many are not kept."""
+    count = output_count(node) or 0
+    return 0 if node.op in _COUNTED and count > MOST_PIECES else count
 
 
 def output_shapes(known: Inputs, node: Node) -> tuple[Dims, ...] | None:
     """The shape of every output of ``node``; ``None`` where no rule knows the op."""
     rule = _RULES.get(node.op)
     if rule is not None:
-        if node.op in _COUNTED and output_count(node) is None:
-            return None
+        if node.op in _COUNTED and not kept_outputs(node):
+            return None if output_count(node) is None else ()
         return rule(known, node)
     if is_optimizer_apply(node.op):
         return (known.dims(node),)
@@ -113,22 +121,8 @@ def _concat(known: Inputs, node: Node) -> tuple[Dims, ...]:
     return ((*shapes[0][:at], joined, *shapes[0][at + 1 :]),)
 
 
-MOST_PIECES = 1024
-"""Outputs of one node whose shapes are kept; a few bytes can ask for a million of them."""
-PIECES = {"Split": "num_split", "SplitV": "num_split", "Unpack": "num"}
-"""Ops that put out as many tensors as an attribute says."""
-
-
-def is_bounded(node: Node) -> bool:
-    """Whether a node has no more outputs than shapes are kept of, where it may have any number."""
-    count = node.attrs.get(PIECES.get(node.op, ""), 0)
-    return isinstance(count, int) and 0 <= count <= MOST_PIECES
-
-
 def _split(known: Inputs, node: Node) -> tuple[Dims, ...]:
     count = integer(node, "num_split")
-    if count > MOST_PIECES:
-        return ()
     sizes: list[Dim] | None = None
     split, places = (0, 2) if node.op == "SplitV" else (1, 0)
     if node.op == "SplitV":
@@ -161,8 +155,6 @@ def _pack(known: Inputs, node: Node) -> tuple[Dims, ...]:
 
 def _unpack(known: Inputs, node: Node) -> tuple[Dims, ...]:
     dims, count = known.dims(node), integer(node, "num")
-    if count > MOST_PIECES:
-        return ()
     if not dims:
         return (None,) * count
     at = integer(node, "axis") % len(dims)

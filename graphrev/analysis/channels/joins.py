@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from graphrev.analysis import ops
 from graphrev.analysis.channels.known import is_spelled_out, numbers, unknown
 from graphrev.analysis.channels.tracking import MOST_CHANNELS, Atoms, Tracker
-from graphrev.analysis.shape_rules import is_bounded
+from graphrev.analysis.shape_rules import kept_outputs
 from graphrev.ir import Node, TensorRef
 
 
@@ -76,7 +75,7 @@ def _split(tracker: Tracker, node: Node) -> None:
     dims, axes = tracker.dims(data), tracker.axes(data)
     if not axes:
         return
-    count = (ops.output_count(node) or 0) if is_bounded(node) else 0
+    count = kept_outputs(node)
     outputs = [TensorRef(node.name, i) for i in range(count)]
     shapes = [tracker.dims(ref) for ref in outputs]
     if dims is None or not at or not count or any(shape is None for shape in shapes):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 
-from graphrev.analysis import ops
 from graphrev.analysis.channels.elementwise import ELEMENTWISE_RULES
 from graphrev.analysis.channels.joins import JOIN_RULES
 from graphrev.analysis.channels.layouts import LAYOUT_RULES
@@ -13,7 +12,7 @@ from graphrev.analysis.channels.tracking import Channels, Tracker
 from graphrev.analysis.channels.weights import WEIGHT_RULES
 from graphrev.analysis.ops import is_variable
 from graphrev.analysis.order import topological
-from graphrev.analysis.shape_rules import is_bounded
+from graphrev.analysis.shape_rules import kept_outputs
 from graphrev.analysis.shapes import Shapes
 from graphrev.ir import Graph, Node, TensorRef
 from graphrev.ir.marks import is_opted_out
@@ -64,7 +63,7 @@ def find_channels(
 def _end(tracker: Tracker, node: Node, is_fed: bool, is_fetched: bool) -> None:
     """Keeps what leaves the graph at ``node``, or is not to be touched."""
     name, graph = node.name, tracker.graph
-    count = (ops.output_count(node) or 0) if is_bounded(node) else 0
+    count = kept_outputs(node)
     outputs = [TensorRef(name, index) for index in range(count)]
     if is_opted_out(node):
         reason = f"'{name}' was built under no_rewrite()"

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from graphrev.analysis import ops
 from graphrev.analysis.channels import Channels, find_channels, origin
 from graphrev.analysis.ops import is_variable
 from graphrev.analysis.saved_names import saved_names
-from graphrev.analysis.shape_rules import is_bounded
+from graphrev.analysis.shape_rules import kept_outputs
 from graphrev.analysis.shapes import infer_shapes
 from graphrev.editor import GraphEditor
 from graphrev.errors import UsageError, printable
@@ -216,11 +215,10 @@ def _resplits(removal: Removal) -> list[Resplit]:
     """Splits along channels, where parts lose some."""
     channels, found = removal.channels, list[Resplit]()
     for name, node in channels.graph.nodes.items():
-        if node.op not in ("Split", "SplitV") or not is_bounded(node):
+        if node.op not in ("Split", "SplitV"):
             continue
-        count = ops.output_count(node) or 0
         at = channels.shapes.values.get(node.inputs[2 if node.op == "SplitV" else 0])
-        refs = [TensorRef(name, index) for index in range(count)]
+        refs = [TensorRef(name, index) for index in range(kept_outputs(node))]
         data = node.inputs[0 if node.op == "SplitV" else 1]
         dims = channels.shapes.dims(data)
         if not at or dims is None or not isinstance(at[0], int):

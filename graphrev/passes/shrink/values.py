@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphrev.analysis import ops
 from graphrev.analysis.channels import Channels, Depthwise, Product
 from graphrev.analysis.order import topological
-from graphrev.analysis.shape_rules import is_bounded
+from graphrev.analysis.shape_rules import kept_outputs
 from graphrev.ir import Node, TensorRef
 from graphrev.passes.shrink.arithmetic import Array
 from graphrev.passes.shrink.known import Constants, Weights, vector_along
@@ -83,8 +82,8 @@ def _split(constants: Constants, node: Node) -> None:
     """Notes the value of each part."""
     data = node.inputs[0 if node.op == "SplitV" else 1]
     at = constants.numbers(node.inputs[2 if node.op == "SplitV" else 0])
-    value, count = constants.of(data), ops.output_count(node)
-    if value is None or not at or not count or not is_bounded(node):
+    value, count = constants.of(data), kept_outputs(node)
+    if value is None or not at or not count:
         return
     axis, start = at[0] % value.ndim, 0
     for index in range(count):

@@ -8,11 +8,11 @@ iteration to the next.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from graphrev.analysis.frames_gradients import GradientLoop
 from graphrev.editor import GraphEditor
 from graphrev.ir import AttrValue, Node
+from graphrev.recomputation.marked import add_marked
 
 
 def arrivals(
@@ -24,12 +24,7 @@ def arrivals(
         if variable == pair.countdown:
             continue
         node = editor.graph[variable.merge]
-        arrived = Node(
-            name=editor.unique_name(f"{scope}/{variable.merge}/arrived"),
-            op="Identity",
-            inputs=(variable.value,),
-            device=node.device,
-            attrs=MappingProxyType({"T": node.attrs["T"], **attrs}),
-        )
-        names.append(editor.add(arrived))
+        name, kind = f"{scope}/{variable.merge}/arrived", {"T": node.attrs["T"]}
+        arrived = Node(name, "Identity", (variable.value,), device=node.device, attrs=kind)
+        names.append(add_marked(editor, arrived, attrs))
     return tuple(names)

@@ -9,7 +9,6 @@ would stop whoever waits for it; a ControlTrigger does not mind (core/common_run
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from graphrev.analysis.frames_gradients import GradientLoop
 from graphrev.analysis.frames_loops import LoopVariable
@@ -17,6 +16,7 @@ from graphrev.editor import GraphEditor
 from graphrev.io.constants import splat
 from graphrev.ir import AttrValue, DType, Node, TensorRef
 from graphrev.recomputation.loops.stacking import add_handles, add_pop, add_push
+from graphrev.recomputation.marked import add_marked
 
 
 class Anchors:
@@ -98,6 +98,6 @@ class Anchors:
         controls: tuple[str, ...] = (),
     ) -> str:
         device = self._editor[inputs[0].node].device if inputs else ""
-        marked = MappingProxyType({**attrs, **self._attrs})
-        free = self._editor.unique_name(name)
-        return self._editor.add(Node(free, op, inputs, controls, device, marked))
+        return add_marked(
+            self._editor, Node(name, op, inputs, controls, device, attrs), self._attrs
+        )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from graphrev.editor import GraphEditor
 from graphrev.ir import AttrValue, Node, TensorRef
 from graphrev.passes.reversible.loops.spans import Carry
 from graphrev.recomputation.loops.body import Body
 from graphrev.recomputation.loops.values import Values
+from graphrev.recomputation.marked import add_marked
 
 
 class Carriers:
@@ -78,6 +78,5 @@ class Carriers:
         beside: Carry | None = None,
     ) -> str:
         device = "" if beside is None else self._graph[beside.variable.merge].device
-        free = self._editor.unique_name(f"{self._scope}/{name}")
-        marked = MappingProxyType({**attrs, **self._attrs})
-        return self._editor.add(Node(free, op, inputs, device=device, attrs=marked))
+        node = Node(f"{self._scope}/{name}", op, inputs, device=device, attrs=attrs)
+        return add_marked(self._editor, node, self._attrs)

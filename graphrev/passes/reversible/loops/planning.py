@@ -90,8 +90,7 @@ def plan_loops(
                 rejections.append(replace(rejection, reason=reason))
                 continue
             rejections.append(rejection)
-            gone = part.whole if isinstance(part, Span) else {part}
-            tasks = [task for task in tasks if task not in gone]
+            tasks = [task for task in tasks if task not in part.whole]
 
 
 def _work(facts: _Facts, tasks: Sequence[Task], apart: AbstractSet[SpanKey]) -> list[Task | Span]:
@@ -141,7 +140,7 @@ def _attempt(facts: _Facts, work: Sequence[Task | Span]) -> tuple[tuple[LoopPlan
                 "Pass 'reversible' would leave a loop whose edges cross frames; the input is "
                 "untouched. This is a fault in graphrev: please report it with the graph."
             )
-        circle = circle_through_loops(changed, frames) if any(map(_is_nest, work)) else ()
+        circle = circle_through_loops(changed, frames) if any(part.is_nest for part in work) else ()
         if circle:
             raise _blame(work, editor, circle)
     return tuple(plans), edits
@@ -156,7 +155,7 @@ def _plan(
 
 
 def _first(part: Task | Span) -> Task:
-    return next(part.tasks()) if isinstance(part, Span) else part
+    return next(part.tasks())
 
 
 def _reason(part: Task | Span) -> str:
@@ -176,16 +175,11 @@ def _blame(
     """The refusal of what closed a circle: of a nest rather than of a block by itself."""
     marks = {editor[name].attrs.get(BLOCK_ATTR) for name in nodes}
     guilty = [part for part in work if not marks.isdisjoint(_names(part))]
-    part = min((guilty or work), key=lambda part: not _is_nest(part))
+    part = min((guilty or work), key=lambda part: not part.is_nest)
     chain = _first(part).item.chain
     reason = f"Block '{chain.name}': '{nodes[0]}' would wait for what it is computed from."
     return _RefusedWorkError(part, Rejection(Code.TRIGGER_CYCLE, reason, (*chain.nodes, *nodes)))
 
 
 def _names(part: Task | Span) -> set[bytes]:
-    tasks = part.tasks() if isinstance(part, Span) else (part,)
-    return {task.item.chain.name.encode() for task in tasks}
-
-
-def _is_nest(part: Task | Span) -> bool:
-    return isinstance(part, Span) and part.is_nest
+    return {task.item.chain.name.encode() for task in part.tasks()}

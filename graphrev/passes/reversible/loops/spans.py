@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from graphrev.analysis.frames_gradients import GradientLoop
 from graphrev.analysis.frames_loops import ROOT, LoopVariable
@@ -47,6 +47,16 @@ class Task:
     item: Candidate
     pair: GradientLoop
     foreign: frozenset[str] = frozenset()
+    is_nest: ClassVar[bool] = False
+
+    @property
+    def whole(self) -> frozenset[Task]:
+        """The blocks it is made of, as of a span: itself."""
+        return frozenset({self})
+
+    def tasks(self) -> Iterator[Task]:
+        """Its steps, as of a span: itself."""
+        yield self
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +88,7 @@ class Span:
     def tasks(self) -> Iterator[Task]:
         """The steps that are halves of blocks, those of inner loops too."""
         for step in self.steps:
-            yield from step.tasks() if isinstance(step, Span) else (step,)
+            yield from step.tasks()
 
 
 @dataclass(frozen=True, eq=False)
