@@ -29,6 +29,7 @@ from graphrev.verification.drifts import drifts_of, rebuilt_streams
 from graphrev.verification.numbers import Tolerance, of_kind, tolerance
 from graphrev.verification.races import Race, affected, races
 from graphrev.verification.reach import check_reach
+from graphrev.verification.recording import RecordedRunner, Recording
 from graphrev.verification.result import Comparison, Verification
 from graphrev.verification.sessions import DeadTensorError, Runner
 from graphrev.verification.sides import Pair, Sides
@@ -49,6 +50,8 @@ def verify(
     seed: int = 0,
     seconds: float | None = None,
     contained: bool = False,
+    recording: Recording | None = None,
+    grappler: bool = True,
 ) -> Verification:
     """Runs both graphs and compares outputs, gradients and variable updates.
 
@@ -64,6 +67,9 @@ def verify(
         seed: seeds everything that is made up.
         seconds: give up after this time.
         contained: also refuse to run ops that are not known to keep to their session.
+        recording: what sessions of ``before`` answered when it was compared with other graphs; it
+            is not held to ``seconds``.
+        grappler: whether TensorFlow optimizes ``after`` (and ``before``, unless it is recorded).
 
     Raises:
         InvalidGraphError: a graph breaks a structural invariant.
@@ -84,10 +90,21 @@ def verify(
     for graph, targets in ((before, chosen.targets), (after, chosen.targets_after)):
         check_reach(graph, _fetched(chosen, targets), made, contained=contained)
     before, seeds = drawing_alike(before, after)
-    with Runner(before, "first", until) as first, Runner(after, "second", until) as second:
+    with (
+        _session(before, None if seeds else recording, until, grappler) as first,
+        Runner(after, "second", until, grappler=grappler) as second,
+    ):
         values, notes = _variables(first, second, variables, seed)
         sides = Sides(before, after, first, second, values, made, seeds)
         return _compared(sides, chosen, (rtol, atol), notes)
+
+
+def _session(
+    graph: Graph, recording: Recording | None, until: float | None, grappler: bool
+) -> Runner | RecordedRunner:
+    if recording is None:
+        return Runner(graph, "first", until, grappler=grappler)
+    return RecordedRunner(recording, "first")
 
 
 def _feeds(
@@ -100,20 +117,20 @@ def _feeds(
 
 
 def _variables(
-    first: Runner, second: Runner, given: Mapping[str, Any] | None, seed: int
+    first: Runner | RecordedRunner, second: Runner, given: Mapping[str, Any] | None, seed: int
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The variables' values; those that only one graph has (masks) start as it starts them."""
     import numpy as np
 
-    old, new = first.initial_values(), second.initial_values()
+    old = first.initial_values()
+    own = second.initial_values(known=old)
     if given is not None:
-        own = {name: value for name, value in new.items() if name not in old}
         return {**own, **given}, ()
     draw = np.random.default_rng(seed + 1)
-    values = {**new, **old}
+    values = {**own, **old}
     for name in sorted(old):
         value = np.asarray(values[name])
-        if value.dtype.kind == "f" and name in new:
+        if value.dtype.kind == "f":
             noise = draw.uniform(0, 0.01, value.shape)
             values[name] = (value + noise).astype(value.dtype)
     return values, ("variables are the initializers' values plus uniform noise in [0, 0.01)",)
@@ -125,14 +142,16 @@ def _compared(
     given: tuple[float | None, float | None],
     notes: tuple[str, ...],
 ) -> Verification:
-    rebuilt = rebuilt_streams(sides.after)
+    rebuilt, lost = rebuilt_streams(sides.after), tuple[TensorRef, ...]()
     try:
         pairs, streams = sides.run(chosen, _probes(rebuilt))
     except DeadTensorError:
         chosen, more = sides.without_dead_gradients(chosen)
+        chosen, lost = sides.without_lost_gradients(chosen)
         notes = (*notes, *more)
         living = sides.living_probes(_probes(rebuilt))
         rebuilt = [item for item in rebuilt if living.issuperset(_probes([item]))]
+        sides.reopen()
         pairs, streams = sides.run(chosen, _probes(rebuilt))
     drifts = drifts_of(sides.after, rebuilt, streams)
     allowed = tolerance(drifts, given)
@@ -142,7 +161,7 @@ def _compared(
         pairs, more = _one_after_the_other(sides, chosen, pairs, racing)
         comparisons, notes = _of_all_kinds(pairs, allowed), (*notes, *more)
     added = races(sides.after, _fetched(chosen, chosen.targets_after)) - racing
-    comparisons = (*comparisons, *(_added(race) for race in sorted(added)))
+    comparisons = (*comparisons, *(_added(race) for race in sorted(added)), *map(_lost, lost))
     atol = 0.0 if allowed.atol is None else allowed.atol
     return Verification(comparisons, drifts, allowed.rtol, atol, allowed.reason, notes)
 
@@ -162,6 +181,11 @@ def _of_all_kinds(pairs: list[Pair], allowed: Tolerance) -> tuple[Comparison, ..
 def _added(race: Race) -> Comparison:
     name = f"{race.reader} reads {race.variable}, and nothing orders {race.writer} after or before"
     return Comparison(name, "race", float("inf"), 0.0)
+
+
+def _lost(ref: TensorRef) -> Comparison:
+    name = f"{ref} has no value in the second graph, where it waits for a branch not taken"
+    return Comparison(name, "gradient", float("inf"), 0.0)
 
 
 def _one_after_the_other(

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from graphrev.analysis import ops
 from graphrev.errors import VerificationError, printable
 from graphrev.io.graph_defs import encode_graph
-from graphrev.ir import DType, Graph, Node, Shape, TensorRef
+from graphrev.ir import Graph, Node, TensorRef
+from graphrev.verification.access import add_access
 from graphrev.verification.choices import ancestors
 from graphrev.verification.reach import opens
 
@@ -49,9 +50,12 @@ class Runner:
         graph: the graph.
         which: what to call it in messages.
         until: when to give up, on the clock of :func:`time.monotonic`.
+        grappler: whether TensorFlow optimizes the graph before it runs it.
     """
 
-    def __init__(self, graph: Graph, which: str, until: float | None = None) -> None:
+    def __init__(
+        self, graph: Graph, which: str, until: float | None = None, *, grappler: bool = True
+    ) -> None:
         import tensorflow as tf
 
         self._tf: Any = tf.compat.v1
@@ -64,6 +68,11 @@ class Runner:
             node.device = ""
             # A remark that export leaves; where TensorFlow 1 knew less, TensorFlow 2 disagrees.
             node.attr.pop("_output_shapes", None)
+        self._variables = {
+            name: node for name, node in graph.nodes.items() if ops.is_variable(node.op)
+        }
+        self._source = graph
+        self._access = add_access(definition, self._variables)
         with self._graph.as_default():
             try:
                 tf.import_graph_def(definition, name="")
@@ -71,17 +80,9 @@ class Runner:
                 raise VerificationError(
                     f"TensorFlow refuses the {which} graph: {printable(str(error), 400)}"
                 ) from None
-        self._variables = {
-            name: node for name, node in graph.nodes.items() if ops.is_variable(node.op)
-        }
-        self._source = graph
-        self._loaders: dict[str, tuple[Any, Any]] = {}
-        self._readers: dict[str, Any] = {}
-        with self._graph.as_default():
-            for name, node in self._variables.items():
-                self._add_access(name, node)
-        config = self._tf.ConfigProto(allow_soft_placement=True)
-        self._session: Any = self._tf.Session(graph=self._graph, config=config)
+        self._config = self._tf.ConfigProto(allow_soft_placement=True)
+        self._config.graph_options.rewrite_options.disable_meta_optimizer = not grappler
+        self._session: Any = self._tf.Session(graph=self._graph, config=self._config)
 
     def __enter__(self) -> Runner:
         return self
@@ -89,25 +90,16 @@ class Runner:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def _add_access(self, name: str, node: Node) -> None:
-        """Adds a way to load and to read a variable."""
-        raw, dtype, shape = self._tf.raw_ops, node.attrs.get("dtype"), node.attrs.get("shape")
-        if not isinstance(dtype, DType) or not isinstance(shape, Shape):
-            return
-        tensor = self._graph.get_operation_by_name(name).outputs[0]
-        value = self._tf.placeholder(int(dtype), shape.dims)
-        if node.op == "VarHandleOp":
-            load = raw.AssignVariableOp(resource=tensor, value=value)
-            self._readers[name] = raw.ReadVariableOp(resource=tensor, dtype=int(dtype))
-        else:
-            load = raw.Assign(ref=tensor, value=value, validate_shape=False).op
-            self._readers[name] = self._tf.identity(tensor)
-        self._loaders[name] = (value, load)
+    def reopen(self) -> None:
+        """Starts a new session: nothing has a value, and random ops stand at their beginning."""
+        self._session.close()
+        self._session = self._tf.Session(graph=self._graph, config=self._config)
 
-    def initial_values(self) -> dict[str, Any]:
+    def initial_values(self, known: Container[str] = ()) -> dict[str, Any]:
         """The variables' values as the graph's own initializers make them.
 
-        A variable whose initializer is missing, fails or opens a file is left out.
+        A variable whose initializer is missing, fails or opens a file is left out, and what is
+        ``known`` already.
 
         Raises:
             VerificationError: the time is up.
@@ -115,8 +107,11 @@ class Runner:
         found = {
             name: self._tensor(tensor)
             for name, tensor in _initializers(self._source, self._variables).items()
-            if not opens(self._source, ancestors(self._source, [tensor.node], frozenset()))
+            if name not in known
+            and not opens(self._source, ancestors(self._source, [tensor.node], frozenset()))
         }
+        if not found:
+            return {}
         try:
             return dict(zip(found, self._session.run(list(found.values()), options=self._limit())))
         except self._tf.errors.OpError:
@@ -142,19 +137,14 @@ class Runner:
 
     def load(self, values: Mapping[str, Any]) -> None:
         """Gives the variables their values; a variable of another name is ignored."""
-        feeds: dict[Any, Any] = {}
-        loads: list[Any] = []
-        for name, value in values.items():
-            if name in self._loaders:
-                placeholder, load = self._loaders[name]
-                feeds[placeholder] = value
-                loads.append(load)
-        self.run_raw(loads, feeds)
+        given = {n: access for n, access in self._access.items() if n in values}
+        feeds = {self._tensor(TensorRef(a.value)): values[name] for name, a in given.items()}
+        self.run_raw([self._graph.get_operation_by_name(a.load) for a in given.values()], feeds)
 
     def variables(self) -> dict[str, Any]:
         """The variables' present values."""
-        found = {n: r for n, r in self._readers.items() if n in self._loaders}
-        return dict(zip(found, self.run_raw(list(found.values()), {})))
+        readers = [self._tensor(TensorRef(access.read)) for access in self._access.values()]
+        return dict(zip(self._access, self.run_raw(readers, {})))
 
     def run(
         self, tensors: Iterable[TensorRef], targets: Iterable[str], feeds: Mapping[TensorRef, Any]
@@ -181,17 +171,6 @@ class Runner:
                 "Give fitting feeds with --feed NAME=SHAPE, variables with --checkpoint PREFIX, or "
                 "other fetches with --fetch NAME."
             ) from None
-
-    def living(
-        self, tensors: Iterable[TensorRef], feeds: Mapping[TensorRef, Any]
-    ) -> Iterator[TensorRef]:
-        """Those that have a value in this step, each found out in a step of its own."""
-        for ref in tensors:
-            try:
-                self.run([ref], (), feeds)
-            except DeadTensorError:
-                continue
-            yield ref
 
     def _tensor(self, ref: TensorRef) -> Any:
         return self._graph.get_operation_by_name(ref.node).outputs[ref.index]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from graphrev.ir import Graph, TensorRef
 from graphrev.verification.choices import Fetches
-from graphrev.verification.sessions import Runner
+from graphrev.verification.recording import RecordedRunner
+from graphrev.verification.sessions import DeadTensorError, Runner
 
 Pair = tuple[str, str, Any, Any]
 """A value's name, its kind, and what either graph makes of it."""
@@ -20,7 +21,7 @@ class Sides:
 
     before: Graph
     after: Graph
-    first: Runner
+    first: Runner | RecordedRunner
     second: Runner
     values: Mapping[str, Any]
     feeds: Mapping[TensorRef, Any]
@@ -31,6 +32,11 @@ class Sides:
         """Gives all variables the values they start from."""
         self.first.load(self.values)
         self.second.load(self.values)
+
+    def reopen(self) -> None:
+        """Starts both sessions anew, so that random ops of both stand where they stood."""
+        self.first.reopen()
+        self.second.reopen()
 
     def run(
         self, chosen: Fetches, probes: Sequence[TensorRef] = ()
@@ -62,11 +68,32 @@ class Sides:
         the second graph does so too.
         """
         self.load()
-        living = tuple(self.first.living(chosen.gradients, self.feeds))
-        dead = len(chosen.gradients) - len(living)
+        alive = tuple(living(self.first, chosen.gradients, self.feeds))
+        dead = len(chosen.gradients) - len(alive)
         noted = (f"{dead} gradients have no value in this step, where a branch is not taken",)
-        return replace(chosen, gradients=living), noted if dead else ()
+        return replace(chosen, gradients=alive), noted if dead else ()
+
+    def without_lost_gradients(self, chosen: Fetches) -> tuple[Fetches, tuple[TensorRef, ...]]:
+        """The fetches without gradients that only the second graph does not compute, and those."""
+        fed = {**self.feeds, **self.seeds}
+        alive = tuple(living(self.second, chosen.gradients, fed))
+        lost = tuple(ref for ref in chosen.gradients if ref not in alive)
+        return replace(chosen, gradients=alive), lost
 
     def living_probes(self, probes: Sequence[TensorRef]) -> frozenset[TensorRef]:
         """Those of the second graph's tensors that have a value in this step."""
-        return frozenset(self.second.living(probes, {**self.feeds, **self.seeds}))
+        return frozenset(living(self.second, probes, {**self.feeds, **self.seeds}))
+
+
+def living(
+    session: Runner | RecordedRunner,
+    tensors: Sequence[TensorRef],
+    feeds: Mapping[TensorRef, Any],
+) -> Iterator[TensorRef]:
+    """Those that have a value in this step, each found out in a step of its own."""
+    for ref in tensors:
+        try:
+            session.run([ref], (), feeds)
+        except DeadTensorError:
+            continue
+        yield ref

@@ -12,6 +12,7 @@ from graphrev.analysis.channels import find_channels
 from graphrev.analysis.shapes import infer_shapes
 from graphrev.io.constants import vector
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
+from graphrev.passes import Shrink
 
 OPEN = Shape((None, 3))
 
@@ -113,3 +114,35 @@ def test_a_split_into_billions_hands_no_channels_on_and_takes_no_time() -> None:
     channels = find_channels(graph, infer_shapes(graph))
     assert not channels.axes.get(TensorRef("parts"))
     assert channels.axes.get(TensorRef("few"))
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        _node("out", "Split", "one", "sum", T=DType.FLOAT, num_split=2),
+        _node("out", "ConcatV2", "y", "flat", "one", T=DType.FLOAT),
+        _node("out", "ConcatV2", "sum", "sum", "one", T=DType.FLOAT),
+        _node("out", "Conv2D", "x", "w", T=DType.FLOAT, padding=b"SAME"),
+        _node("out", "DepthwiseConv2dNative", "x", "w", T=DType.FLOAT, padding=b"SAME"),
+        _node("out", "Sum", "sum", "one", T=DType.FLOAT),
+        _node("out", "ExpandDims", "y", "two", T=DType.FLOAT),
+        _node("out", "Squeeze", "sum", squeeze_dims=(0,), T=DType.FLOAT),
+    ],
+    ids=lambda node: node.op,
+)
+def test_ranks_that_do_not_fit_hand_no_channels_on(node: Node) -> None:
+    """Found by fuzzing."""
+    content = vector(DType.FLOAT, (1.0, 0.0, 2.0, 0.0))
+    nodes = [
+        _node("numbers", "Const", dtype=DType.FLOAT, value=content),
+        _numbers("square", 2, 2),
+        _node("w", "Reshape", "numbers", "square", T=DType.FLOAT),
+        _node("y", "MatMul", "x", "w", T=DType.FLOAT),
+        _numbers("all", 0, 1),
+        _node("sum", "Sum", "y", "all", T=DType.FLOAT),
+        node,
+        _node("end", "Relu", "out", T=DType.FLOAT),
+    ]
+    graph = _graph(nodes)
+    assert not find_channels(graph, infer_shapes(graph)).axes.get(TensorRef("end"))
+    assert not Shrink().analyze(graph).removed

@@ -1,6 +1,7 @@
 """Builds random training programs, rewrites them by all passes, and compares what both train.
 
-Usage: python -m tools.programs [--count N] [--seed S] [--pairs P] [--keep FOLDER]
+Usage: python -m tools.programs [--count N] [--seed S] [--pairs P] [--optimized K]
+                               [--keep FOLDER]
 
 Programs are numbered: ``--seed S --count 1`` makes number S again. What differs is written to the
 folder, with the smallest graph found that still differs.
@@ -42,13 +43,16 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pairs", type=int, default=2, help="pairs of passes per program")
+    parser.add_argument(
+        "--optimized", type=int, default=1, help="run every K-th program with Grappler; default all"
+    )
     parser.add_argument("--keep", type=Path)
     args = parser.parse_args()
     start, tally = time.monotonic(), Counter[str]()
     for seed in range(args.seed, args.seed + args.count):
         program = Program(seed)
         graph = program.build()
-        result = check(graph, seed, args.pairs)
+        result = check(graph, seed, args.pairs, args.optimized)
         tally.update(
             programs=1,
             rewritten=result.rewritten,

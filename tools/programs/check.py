@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from graphrev import api
 from graphrev.errors import GraphrevError, UsageError, VerificationError
 from graphrev.ir import Graph
+from graphrev.verification import verify
+from graphrev.verification.recording import Recording
 
 PASSES = (
     "reversible{detect=structural}",
@@ -42,10 +44,14 @@ class Result:
     )
 
 
-def check(graph: Graph, seed: int, pairs: int) -> Result:
-    """Tries every pass alone, and ``pairs`` pairs of passes drawn by ``seed``."""
+def check(graph: Graph, seed: int, pairs: int, optimized: int = 1) -> Result:
+    """Tries every pass alone, and ``pairs`` pairs of passes drawn by ``seed``.
+
+    Every ``optimized``-th program is run as Grappler rewrites it, the others as they are.
+    """
     drawn = random.Random(f"pairs/{seed}").sample(PAIRS, min(pairs, len(PAIRS)))
     result, seen = Result(), set[frozenset[str]]()
+    recording = Recording(graph, grappler=seed % optimized == 0)
     for passes in (*((p,) for p in PASSES), *drawn):
         try:
             outcome = api.rewrite(graph, passes)
@@ -64,16 +70,16 @@ def check(graph: Graph, seed: int, pairs: int) -> Result:
             continue  # The other pass of the pair changed nothing.
         seen.add(added)
         result.compared += 1
-        fault = compare(graph, outcome.model.graph)
+        fault = compare(recording, outcome.model.graph)
         if fault:
             result.faults.append((passes, fault))
     return result
 
 
-def compare(before: Graph, after: Graph) -> str:
+def compare(before: Recording, after: Graph) -> str:
     """What differs between two runs; empty for nothing."""
     try:
-        found = api.verify(before, after)
+        found = verify(before.graph, after, recording=before, grappler=before.grappler)
     except VerificationError as error:
         return f"cannot be run: {error}"
     return "" if found.ok else found.to_text()

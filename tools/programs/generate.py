@@ -12,7 +12,7 @@ import tensorflow
 import graphrev
 from graphrev.io import decode_graph
 from graphrev.ir import Graph
-from tools.programs.layers import BATCH, Layers
+from tools.programs.layers import BATCH, Layers, few
 
 tf: Any = tensorflow.compat.v1
 _FEATURES = ("marked", "regions", "images", "resource", "partitioned", "devices", "summaries", "v2")
@@ -57,7 +57,7 @@ class Program:
         x = tf.placeholder(tf.float32, [BATCH, *layers.shape], "x")
         layers.side = layers.linear(x)
         x1, x2 = layers.halves(x)
-        for _ in range(self.draw.randint(1, 2)):
+        for _ in range(few(self.draw)):
             x1, x2 = self._part(layers, x1, x2)
         self.losses.append(tf.reduce_mean(tf.square(x1) + tf.tanh(x2), name="loss"))
         self.losses += [0.1 * tf.reduce_mean(tf.square(kept)) for kept in layers.kept[:2]]
@@ -71,7 +71,7 @@ class Program:
 
     def _pairs(self, layers: Layers, x1: Any, x2: Any) -> tuple[Any, Any]:
         mark = graphrev.residual_pair if "marked" in self.features else nullcontext
-        for _ in range(self.draw.randint(1, 2)):
+        for _ in range(few(self.draw)):
             with mark():
                 x1 = self._add(x1, layers.stack(x2))
                 x2 = self._add(x2, layers.stack(x1))

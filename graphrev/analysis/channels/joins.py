@@ -19,7 +19,8 @@ def _concat(tracker: Tracker, node: Node) -> None:
     known = [dims for dims in shapes if dims is not None]
     if not any(tracker.axes(ref) for ref in parts):
         return
-    if not at or len(known) < len(parts):
+    ranks = {len(dims) for dims in known}
+    if not at or len(known) < len(parts) or len(ranks) != 1 or not known[0]:
         unknown(tracker, node)
         return
     along = at[0] % len(known[0])
@@ -78,7 +79,7 @@ def _split(tracker: Tracker, node: Node) -> None:
     count = kept_outputs(node)
     outputs = [TensorRef(node.name, i) for i in range(count)]
     shapes = [tracker.dims(ref) for ref in outputs]
-    if dims is None or not at or not count or any(shape is None for shape in shapes):
+    if not dims or not at or not count or any(shape is None for shape in shapes):
         unknown(tracker, node)
         return
     along = at[0] % len(dims)

@@ -9,14 +9,26 @@ import numpy as np
 from graphrev.analysis.channels.elementwise import channel_axis
 from graphrev.analysis.channels.known import is_spelled_out
 from graphrev.analysis.channels.tracking import MOST_CHANNELS, Depthwise, Product, Target, Tracker
+from graphrev.analysis.dims import Dims
 from graphrev.ir import Node, TensorRef
+
+
+def _kernel_dims(tracker: Tracker, node: Node, kernel: TensorRef) -> Dims:
+    """The shape of a convolution's kernel; ``None`` where it is not to be followed."""
+    dims = tracker.dims(kernel)
+    if dims is None or not tracker.is_fixed_tensor(kernel):
+        tracker.opaque(node, f"'{node.name}' has no constant kernel of a known shape")
+        return None
+    if len(dims) != (5 if node.op.startswith("Conv3D") else 4):
+        tracker.opaque(node, f"'{node.name}' has a kernel of rank {len(dims)}")
+        return None
+    return dims
 
 
 def _convolution(tracker: Tracker, node: Node) -> None:
     data, kernel = node.inputs[0], node.inputs[1]
-    dims = tracker.dims(kernel)
-    if dims is None or not tracker.is_fixed_tensor(kernel):
-        tracker.opaque(node, f"'{node.name}' has no constant kernel of a known shape")
+    dims = _kernel_dims(tracker, node, kernel)
+    if dims is None:
         return
     rank = len(dims)
     at = channel_axis(node, rank)
@@ -34,9 +46,8 @@ def _transposed(tracker: Tracker, node: Node) -> None:
     Where windows do not tile the output evenly a constant does not give a constant.
     """
     sizes, kernel, data = node.inputs
-    dims = tracker.dims(kernel)
-    if dims is None or not tracker.is_fixed_tensor(kernel):
-        tracker.opaque(node, f"'{node.name}' has no constant kernel of a known shape")
+    dims = _kernel_dims(tracker, node, kernel)
+    if dims is None:
         return
     rank = len(dims)
     at = channel_axis(node, rank)
@@ -109,11 +120,14 @@ def _unmatched(tracker: Tracker, product: Product, node: Node) -> None:
 
 def _depthwise(tracker: Tracker, node: Node) -> None:
     data, kernel = node.inputs
-    dims = tracker.dims(kernel)
-    if dims is None or not isinstance(dims[3], int) or not tracker.is_fixed_tensor(kernel):
-        tracker.opaque(node, f"'{node.name}' has no constant kernel of a known shape")
+    dims = _kernel_dims(tracker, node, kernel)
+    if dims is None:
         return
-    at, times = channel_axis(node, 4), dims[3]
+    times = dims[3]
+    if not isinstance(times, int):
+        tracker.opaque(node, f"'{node.name}' has a kernel of an unknown shape")
+        return
+    at = channel_axis(node, 4)
     channels, weights = dict(tracker.axes(data)), dict(tracker.axes(kernel))
     mine, theirs = channels.pop(at, None), weights.pop(2, None)
     for atoms in (*channels.values(), *weights.values()):

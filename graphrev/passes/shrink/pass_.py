@@ -221,7 +221,7 @@ def _resplits(removal: Removal) -> list[Resplit]:
         refs = [TensorRef(name, index) for index in range(kept_outputs(node))]
         data = node.inputs[0 if node.op == "SplitV" else 1]
         dims = channels.shapes.dims(data)
-        if not at or dims is None or not isinstance(at[0], int):
+        if not at or not dims or not isinstance(at[0], int):
             continue
         axis = at[0] % len(dims)
         if axis in _kept(removal, data):

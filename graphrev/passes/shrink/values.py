@@ -8,6 +8,8 @@ taken for zeros, which holds as long as nothing is infinite.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from graphrev.analysis.channels import Channels, Depthwise, Product
@@ -29,20 +31,32 @@ def find_constants(channels: Channels, weights: Weights) -> Constants:
     products = {product.node: product for product in channels.products}
     depthwise = {one.node: one for one in channels.depthwise}
     for name in topological(channels.graph):
-        node, ref = channels.graph[name], TensorRef(name)
         with np.errstate(all="ignore"):
-            if name in products:
-                value = _product(constants, products[name])
-            elif name in depthwise:
-                value = _depthwise(constants, depthwise[name])
-            elif node.op in ("Split", "SplitV"):
-                _split(constants, node)
-                continue
-            else:
-                value = _by_rule(constants, node)
-            if value is not None:
-                constants.note(ref, value)
+            try:
+                _follow(constants, channels.graph[name], products, depthwise)
+            except (ValueError, IndexError, ZeroDivisionError):
+                continue  # Shapes that do not fit, as TensorFlow would say: nothing is known.
     return constants
+
+
+def _follow(
+    constants: Constants,
+    node: Node,
+    products: Mapping[str, Product],
+    depthwise: Mapping[str, Depthwise],
+) -> None:
+    """Notes what is known of a node's outputs."""
+    if node.op in ("Split", "SplitV"):
+        _split(constants, node)
+        return
+    if node.name in products:
+        value = _product(constants, products[node.name])
+    elif node.name in depthwise:
+        value = _depthwise(constants, depthwise[node.name])
+    else:
+        value = _by_rule(constants, node)
+    if value is not None:
+        constants.note(TensorRef(node.name), value)
 
 
 def _by_rule(constants: Constants, node: Node) -> Array | None:

@@ -179,3 +179,17 @@ def test_a_graph_without_kernels_is_left_alone() -> None:
     with tf.Graph().as_default() as graph:
         tf.identity(tf.nn.relu(tf.placeholder(tf.float32, [2, 3])))
     assert not gr.rewrite(graph.as_graph_def(), "shrink").changed
+
+
+def test_parts_of_other_ranks_are_left_alone() -> None:
+    """TensorFlow refuses to join them; found by fuzzing."""
+
+    def net(net: Net, x: Any) -> Any:
+        tf.constant([0.0, 0.0], name="flat")
+        y = net.conv(x, 6, [1, 4], name="a")
+        return net.conv(tf.concat([y, y], -1, name="joined"), 5, size=1, name="b")
+
+    before = built(net)
+    assert gr.rewrite(before, "shrink").changed
+    next(node for node in before.node if node.name == "joined").input[1] = "flat"
+    assert not gr.rewrite(before, "shrink").changed
