@@ -24,6 +24,7 @@ from graphrev.analysis.frames_loops import (
     find_frames,
 )
 from graphrev.analysis.frames_stacks import POPS, Stack, Stacks, find_stacks
+from graphrev.analysis.identities import origin
 from graphrev.io.tensors import integers
 from graphrev.ir import Graph, TensorRef, TensorValue
 
@@ -111,7 +112,7 @@ def _pair(
     if outer is None and (forward.parent, backward.parent) != (ROOT, ROOT):
         reason = f"The loops around '{forward.cond}' and '{backward.cond}' are no known pair."
         return Fault(reason, (forward.cond, backward.cond))
-    counters = [(v, n) for v in forward.variables if (n := _counts_up(graph, v)) is not None]
+    counters = [(v, n) for v in forward.variables if (n := counts_up(graph, v)) is not None]
     down = _countdown(graph, backward)
     if down is not None:
         for variable, index in counters:
@@ -125,13 +126,13 @@ def _pair(
     return Fault(reason, (backward.cond, forward.cond, *(stack.name for stack in between[:4])))
 
 
-def _counts_up(graph: Graph, variable: LoopVariable) -> str | None:
+def counts_up(graph: Graph, variable: LoopVariable) -> str | None:
     """The node that adds 1 to a variable that starts at 0, if that is what it is."""
-    if _constant(graph, graph[variable.enter].inputs[0]) != 0:
+    if constant_integer(graph, graph[variable.enter].inputs[0]) != 0:
         return None
-    step = graph[graph[variable.next].inputs[0].node]
-    if step.op in _ADDS and step.inputs[0] == variable.value:
-        if _constant(graph, step.inputs[1]) == 1:
+    step = graph[origin(graph, graph[variable.next].inputs[0]).node]
+    if step.op in _ADDS and origin(graph, step.inputs[0]) == variable.value:
+        if constant_integer(graph, step.inputs[1]) == 1:
             return step.name
     return None
 
@@ -139,18 +140,18 @@ def _counts_up(graph: Graph, variable: LoopVariable) -> str | None:
 def _countdown(graph: Graph, frame: Frame) -> tuple[LoopVariable, str] | None:
     """The variable that a loop counts down to 0, and the node that does."""
     test = graph[graph[frame.cond].inputs[0].node]
-    if test.op != "GreaterEqual" or _constant(graph, test.inputs[1]) != 1:
+    if test.op != "GreaterEqual" or constant_integer(graph, test.inputs[1]) != 1:
         return None
     for variable in frame.variables:
         step = graph[graph[variable.next].inputs[0].node]
         if test.inputs[0] != TensorRef(variable.merge) or step.op != "Sub":
             continue
-        if step.inputs[0] == variable.value and _constant(graph, step.inputs[1]) == 1:
+        if step.inputs[0] == variable.value and constant_integer(graph, step.inputs[1]) == 1:
             return variable, step.name
     return None
 
 
-def _constant(graph: Graph, ref: TensorRef) -> int | None:
+def constant_integer(graph: Graph, ref: TensorRef) -> int | None:
     """The value of an integer constant, through Enters."""
     node = graph[ref.node]
     while node.op in ENTERS:

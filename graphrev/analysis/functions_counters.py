@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graphrev.analysis.functions_bodies import Body
-from graphrev.analysis.functions_pairs import Wires, origin
+from graphrev.analysis.functions_pairs import Wires
+from graphrev.analysis.identities import origin
 from graphrev.io.tensors import integers
 from graphrev.ir import DType, Graph, TensorRef, TensorValue
 

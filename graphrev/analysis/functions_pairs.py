@@ -21,6 +21,7 @@ from functools import cached_property
 from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import HOLDER_OP, Body
 from graphrev.analysis.functions_calls import BRANCHES, CALLS, LOOPS, functions_in
+from graphrev.analysis.identities import origin
 from graphrev.analysis.order import descendant_labels
 from graphrev.ir import Graph, Node, TensorRef
 
@@ -73,15 +74,6 @@ def bodies_of(node: Node) -> tuple[str, ...]:
 def arguments_of(node: Node) -> tuple[TensorRef, ...]:
     """What a functional node hands to its functions: all inputs but a branch's predicate."""
     return node.inputs[1:] if node.op in BRANCHES else node.inputs
-
-
-def origin(graph: Graph, ref: TensorRef) -> TensorRef:
-    """The tensor that ``ref`` stands for, through identities."""
-    node = graph[ref.node]
-    while node.op == "Identity":
-        ref = node.inputs[0]
-        node = graph[ref.node]
-    return ref
 
 
 def find_twins(graph: Graph) -> tuple[Twins, ...]:

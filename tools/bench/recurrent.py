@@ -1,14 +1,16 @@
 """Peak memory and time of recurrent nets by ``dynamic_rnn``, plain and with the loop recomputed.
 
 Usage: python -m tools.bench.recurrent [--oracle PYTHON] [--cells basic_lstm,lstm,gru]
-       [--steps 200] [--batch 64] [--units 128] [--inputs 128] [--loss outputs|state] [--lengths]
-       [--turns 5] [--no-open-batch]
+       [--steps 200] [--batch 64] [--units 128] [--inputs 128] [--loss outputs,state] [--lengths]
+       [--turns 5] [--runs 1] [--no-open-batch]
 
 Each training graph is built by the oracle (TensorFlow 1.15.5, found or installed unless its Python
 is given: 2.x has no cells), rewritten here with ``recompute{frames=...}``, and run in the oracle
 and here, Grappler on and off. Peaks come from the allocation records of a FULL_TRACE; times are
 wall-clock, the least of several steps that take turns with the plain graph's; gradients are
-compared bit for bit. This file runs under Python 3.7 too.
+compared bit for bit. A loss on all outputs and one on the last state differ in what else is alive;
+``--runs`` measures in that many processes each, as peaks vary with the order of execution. This
+file runs under Python 3.7 too.
 """
 
 from __future__ import annotations
@@ -169,20 +171,21 @@ def main():
     parser = argparse.ArgumentParser(prog="tools.bench.recurrent", description=__doc__)
     parser.add_argument("--oracle", default=None)
     parser.add_argument("--cells", default="basic_lstm,lstm,gru")
-    parser.add_argument("--loss", default="outputs", choices=["outputs", "state"])
+    parser.add_argument("--loss", default="outputs,state", help="what the loss reads")
     for name, default in {"steps": 200, "batch": 64, "units": 128, "inputs": 128}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=1, help="processes for each row")
     parser.add_argument("--lengths", action="store_true", help="feed a sequence_length")
     parser.add_argument("--no-open-batch", action="store_true", help="a batch size that is known")
     args = parser.parse_args()
     args.oracle = args.oracle or _found_oracle()
-    print(
-        f"{'cell':<12}{'pushes':>9}{'plain MB':>10}{'here MB':>9}{'peak':>7}{'time':>6}  gradients"
-    )
+    sizes = f"{'plain MB':>10}{'here MB':>9}{'peak':>8}{'time':>6}"
+    print(f"{'cell':<12}{'loss':<9}{'pushes':>9}{sizes}  gradients")
     for cell in args.cells.split(","):
-        with tempfile.TemporaryDirectory() as folder:
-            _cell(args, cell, Path(folder))
+        for loss in args.loss.split(","):
+            with tempfile.TemporaryDirectory() as folder:
+                _cell({**vars(args), "cell": cell, "loss": loss}, Path(folder))
 
 
 def _found_oracle():
@@ -194,31 +197,27 @@ def _found_oracle():
     return str(python)
 
 
-def _cell(args, cell, folder):
-    job = {**vars(args), "cell": cell, "open_batch": not args.no_open_batch}
+def _cell(args, folder):
+    job = {**args, "open_batch": not args["no_open_batch"]}
     plain, changed = folder / "plain.pb", folder / "changed.pb"
-    job["gradients"] = _child(args.oracle, "build", json.dumps({**job, "path": str(plain)}))
+    job["gradients"] = _child(job["oracle"], "build", json.dumps({**job, "path": str(plain)}))
     pushes = rewrite(plain, changed)
     job["paths"] = [str(plain), str(changed)]
-    for python in dict.fromkeys((args.oracle, sys.executable)):
+    for python in dict.fromkeys((job["oracle"], sys.executable)):
         for grappler in (True, False):
-            _row(
-                cell,
-                pushes,
-                _child(python, "run", json.dumps({**job, "grappler": grappler})),
-                grappler,
-            )
+            for _ in range(job["runs"]):
+                found = _child(python, "run", json.dumps({**job, "grappler": grappler}))
+                _row(job, pushes, found, grappler)
 
 
-def _row(cell, pushes, found, grappler):
+def _row(job, pushes, found, grappler):
     plain, here = (peak / 1e6 for peak in found["peaks"])
     ratio = found["times"][1] / found["times"][0]
     bits = "the same bits" if found["bitwise"] else "DIFFERENT"
-    print(
-        f"{cell:<12}{pushes[0]:>4} to{pushes[1]:>2}{plain:>10.1f}{here:>9.1f}{here / plain:>7.0%}"
-        f"{ratio:>6.2f}  {bits}, TF {found['tensorflow']}, Grappler {'on' if grappler else 'off'}",
-        flush=True,
-    )
+    sizes = f"{plain:>10.1f}{here:>9.1f}{here / plain:>8.1%}{ratio:>6.2f}"
+    where = f"TF {found['tensorflow']}, Grappler {'on' if grappler else 'off'}"
+    what = f"{job['cell']:<12}{job['loss']:<9}{pushes[0]:>4} to{pushes[1]:>2}"
+    print(f"{what}{sizes}  {bits}, {where}", flush=True)
 
 
 if __name__ == "__main__":

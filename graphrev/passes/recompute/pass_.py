@@ -105,7 +105,7 @@ class Recompute(Pass[RecomputePlan]):
         planned = _whole(plans, planned)
         deferred, left = _deferred(planner, later, chosen.later)
         notes = _fetched(regions, fetched)
-        loops = plan_loops(facts, planner.shapes, planner.contexts, chosen.tasks)
+        loops = plan_loops(facts, planner.shapes, planner.contexts, chosen.tasks, planner.fed)
         outside = (*notes, *bare, *refused, *unheld, *cyclic, *left)
         rejections = (*outside, *chosen.rejections, *loops.rejections)
         return RecomputePlan(rejections, (*planned, *deferred), loops.plans, loop_edits=loops.edits)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from graphrev.analysis import dims as sizes
 from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import Body, Known, body_of
-from graphrev.analysis.functions_pairs import arguments_of, family_of, origin
+from graphrev.analysis.functions_pairs import arguments_of, family_of
+from graphrev.analysis.identities import origin
 from graphrev.analysis.shapes import Shapes, infer_shapes
 from graphrev.ir import DType, Function, Graph, Node, Shape, TensorRef
 

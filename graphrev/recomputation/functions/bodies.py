@@ -9,7 +9,8 @@ from types import MappingProxyType
 from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import BodyError, function_of
 from graphrev.analysis.functions_counters import Counters
-from graphrev.analysis.functions_pairs import Link, origin
+from graphrev.analysis.functions_pairs import Link
+from graphrev.analysis.identities import origin
 from graphrev.editor import rename_nodes
 from graphrev.io.constants import splat
 from graphrev.ir import Argument, AttrValue, DType, Function, Node, Shape, TensorRef

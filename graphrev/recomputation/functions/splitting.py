@@ -20,7 +20,8 @@ from functools import cached_property
 from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import BodyError
 from graphrev.analysis.functions_calls import FUNCTIONAL
-from graphrev.analysis.functions_pairs import Link, origin
+from graphrev.analysis.functions_pairs import Link
+from graphrev.analysis.identities import origin
 from graphrev.analysis.shapes import Shapes, infer_shapes
 from graphrev.ir import Graph, Node, TensorRef
 from graphrev.recomputation.facts import METADATA_OPS

@@ -10,7 +10,8 @@ from graphrev.analysis import ops
 from graphrev.analysis.functions_bodies import HOLDER_OP
 from graphrev.analysis.functions_calls import BRANCHES
 from graphrev.analysis.functions_counters import find_counters
-from graphrev.analysis.functions_pairs import Link, arguments_of, origin
+from graphrev.analysis.functions_pairs import Link, arguments_of
+from graphrev.analysis.identities import origin
 from graphrev.editor import GraphEditor
 from graphrev.ir import Argument, AttrValue, DType, Function, FunctionRef, Node, Shape, TensorRef
 from graphrev.recomputation.functions.bodies import Bodies, Layout, Slot, any_shape

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from graphrev.analysis.frames_loops import find_frames
+from graphrev.analysis.identities import origin
+from graphrev.analysis.shapes import infer_shapes
 from graphrev.io import encode_graph
 from graphrev.ir import Graph
 from graphrev.passes.recompute import RecomputePlan
@@ -55,35 +57,48 @@ def recurrent(
     rows: int | None = ROWS,
     loss: Callable[[Any, Any, Any], Any] | None = None,
     twice: bool = False,
+    batch_first: bool = False,
+    unstack: Callable[[Any, Any], Any] = lambda array, x: array.unstack(x),
+    write: Callable[[Any, Any, Any], Any] = lambda array, t, h: array.write(t, h),
+    stack: Callable[[Any, Any], Any] = lambda array, n: array.gather(tf.range(n)),
     **options: Any,
 ) -> Graph:
     """An RNN over TensorArrays, as ``dynamic_rnn`` builds it, with gradients and an SGD step.
 
     ``n`` iterations are run; ``loss(outputs, c, h)`` is minimised. ``twice`` differentiates it by
-    ``x`` as well, in a backward pass of its own.
+    ``x`` as well, in a backward pass of its own. ``unstack``, ``write`` and ``stack`` fill the
+    inputs' array, write an output and put the outputs together.
     """
     with loops_of_v1(), tf.Graph().as_default():
         tf.set_random_seed(3)
-        x = tf.placeholder(tf.float32, [STEPS, rows, WIDTH], name="x")
+        shape = [rows, STEPS, WIDTH] if batch_first else [STEPS, rows, WIDTH]
+        x = tf.placeholder(tf.float32, shape, name="x")
+        x = swapped(x) if batch_first else x
         n = tf.placeholder_with_default(STEPS, [], name="n")
-        inputs = tf.TensorArray(tf.float32, STEPS).unstack(x)
+        inputs = unstack(tf.TensorArray(tf.float32, STEPS), x)
         outputs = tf.TensorArray(tf.float32, STEPS, element_shape=[rows, WIDTH])
 
         def body(t: Any, ys: Any, c: Any, h: Any) -> list[Any]:
             xt = inputs.read(t)
             with mark():
                 c, h = step(xt, c, h)
-            return [t + 1, ys.write(t, h), c, h]
+            return [t + 1, write(ys, t, h), c, h]
 
         zeros = tf.zeros_like(x[0])
         start = [0, outputs, zeros, zeros]
         out = tf.while_loop(lambda t, *_: t < n, body, start, name="rnn", **options)
-        ys = out[1].gather(tf.range(n))
+        ys = stack(out[1], n)
+        ys = swapped(ys) if batch_first else ys
         found = loss(ys, out[2], out[3]) if loss else tf.reduce_mean(tf.square(out[3] + out[2]))
         found = tf.identity(found, name="loss")
         if twice:
             tf.identity(tf.gradients(found, x)[0], name="gradient_of/x")
         return trained(found)
+
+
+def swapped(x: Any) -> Any:
+    """Time and batch change places, as ``dynamic_rnn`` does it."""
+    return tf.transpose(x, tf.concat([[1, 0], tf.range(2, tf.rank(x))], axis=0))
 
 
 def ops_of(graph: Graph) -> Counter[str]:
@@ -99,6 +114,8 @@ def outcomes(graph: Graph, counts: Sequence[int]) -> list[list[Any]]:
         session.run([op for op in live.get_operations() if op.name.endswith("/Assign")])
         draw = np.random.default_rng(0)
         x = draw.standard_normal((STEPS, ROWS, WIDTH)).astype(np.float32)
+        if live.get_tensor_by_name("x:0").shape[1] == STEPS:
+            x = x.swapaxes(0, 1)
         found: list[list[Any]] = []
         for count in counts:
             feeds = {"x:0": x, "n:0": count}
@@ -119,3 +136,13 @@ def check(graph: Graph, counts: Sequence[int] = (6, 0, 1, 6), **options: Any) ->
     assert again.after is outcome.after
     assert {r.code.value for r in second.rejections} == {"already_rewritten"}
     return plan
+
+
+def saved(graph: Graph, **options: Any) -> list[str]:
+    """The op types behind what an iteration of the rewritten loop pushes but counts and flows."""
+    outcome, _ = rewrite(graph, **options)
+    pushes = [node for node in outcome.after.nodes.values() if node.op == "StackPushV2"]
+    found = [origin(outcome.after, push.inputs[1]) for push in pushes]
+    shapes = infer_shapes(outcome.after)
+    ops = (outcome.after[ref.node].op for ref in found if shapes.dims(ref) != ())
+    return sorted(op for op in ops if op != "TensorArrayWriteV3")

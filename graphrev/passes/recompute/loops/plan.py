@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphrev.errors import printable
@@ -21,6 +22,8 @@ class LoopPlan:
         clones: nodes of the body that run again in each iteration of the gradient loop.
         sources: what they start from: loop variables, TensorArray reads, random draws.
         added: those of ``sources`` that nobody saved before, one stack each.
+        read_again: those of ``sources`` that are slices of a tensor outside the loop which is there
+            anyway, and that tensor; nothing is saved for them.
         removed: stacks that are no longer needed.
         kept: stacks of this pair of loops that are.
         freed_bytes: bytes an iteration no longer saves, less what it saves instead, where shapes
@@ -37,6 +40,7 @@ class LoopPlan:
     removed: tuple[str, ...]
     kept: tuple[str, ...]
     freed_bytes: int | None
+    read_again: Mapping[TensorRef, TensorRef] = field(default_factory=dict[TensorRef, TensorRef])
 
     def to_json(self) -> dict[str, Any]:
         """The loop as plain data."""
@@ -48,6 +52,7 @@ class LoopPlan:
             "recomputed_nodes": len(self.clones),
             "starts_from": [str(ref) for ref in self.sources],
             "saved_per_iteration": [str(ref) for ref in self.added],
+            "read_again": {str(ref): str(whole) for ref, whole in self.read_again.items()},
             "removed_stacks": list(self.removed),
             "kept_stacks": list(self.kept),
             "freed_bytes_per_iteration": self.freed_bytes,
@@ -58,8 +63,9 @@ class LoopPlan:
         freed = ""
         if self.freed_bytes is not None:
             freed = f", frees {self.freed_bytes / 1e3:.1f} kB an iteration"
+        again = f", {len(self.read_again)} values read again" if self.read_again else ""
         return (
             f"loop {printable(self.frame)}: {len(self.clones)} nodes recomputed an iteration, "
             f"{len(self.removed)} stacks removed, {len(self.kept)} kept, {len(self.added)} "
-            f"added{freed}"
+            f"added{again}{freed}"
         )

@@ -7,7 +7,7 @@ out to be impossible is refused and the rest is planned again without it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -26,6 +26,7 @@ from graphrev.passes.recompute.loops.guards import hold_updates
 from graphrev.passes.recompute.loops.needs import Needs, needs_of
 from graphrev.passes.recompute.loops.plan import LoopPlan
 from graphrev.passes.recompute.loops.selection import Task, by_place
+from graphrev.passes.recompute.loops.slices import kept_values
 from graphrev.passes.recompute.loops.writer import LoopWriter
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.facts import Facts
@@ -52,19 +53,24 @@ class _RefusedError(Exception):
 
 
 def plan_loops(
-    facts: Facts, shapes: Shapes, contexts: Mapping[str, Context], tasks: Sequence[Task]
+    facts: Facts,
+    shapes: Shapes,
+    contexts: Mapping[str, Context],
+    tasks: Sequence[Task],
+    fed: Container[TensorRef] = frozenset(),
 ) -> Outcome:
     """Plans every loop of ``tasks``.
 
     Args:
         contexts: the loop or branch of each node.
+        fed: tensors that users feed by name.
     """
     if not tasks:
         return Outcome()
     left, rejections = list(by_place(facts, contexts, tasks)), list[Rejection]()
     members = members_of_frames(facts)
     while True:
-        attempt = _Attempt(facts, shapes, contexts, members)
+        attempt = _Attempt(facts, shapes, contexts, members, fed)
         try:
             plans, edits = attempt.run(left)
             return Outcome(plans, edits, tuple(rejections))
@@ -81,6 +87,7 @@ class _Attempt:
     shapes: Shapes
     contexts: Mapping[str, Context]
     members: Mapping[int, tuple[str, ...]]
+    fed: Container[TensorRef]
 
     def __post_init__(self) -> None:
         self._editor = GraphEditor(self.facts.graph)
@@ -108,7 +115,8 @@ class _Attempt:
     def _plan(self, task: Task) -> LoopPlan:
         body = self._bodies.body(task.pair, task.place)
         needs = needs_of(body, task.labels)
-        freed = self._freed(body, needs)
+        kept = kept_values(body, self.shapes, needs.sources, self.fed)
+        freed = self._freed(body, needs, kept)
         refusal = _not_worth_it(task, needs, freed, self.facts)
         if refusal is not None:
             raise _RefusedError(task, refusal)
@@ -117,7 +125,7 @@ class _Attempt:
         scope = f"{scope}/{task.name}/recompute"
         attrs: Mapping[str, AttrValue] = MappingProxyType({BLOCK_ATTR: task.name.encode()})
         values = self._bodies.values(task.pair, scope, attrs, task.place)
-        writer = LoopWriter(body, needs, values, scope, attrs, self._editor)
+        writer = LoopWriter(body, needs, kept, values, scope, attrs, self._editor)
         with self._editor.because(task.name, f"recompute the loop of {task.pair.forward.cond}"):
             try:
                 removed = writer.write()
@@ -135,16 +143,19 @@ class _Attempt:
             clones=needs.clones,
             sources=tuple(needs.sources.values()),
             added=tuple(values.saved),
+            read_again={needs.sources[ref]: found.slices.whole for ref, found in kept.items()},
             removed=removed,
             kept=tuple(s.name for s in task.pair.stacks if s.name not in removed),
             freed_bytes=freed,
         )
 
-    def _freed(self, body: Body, needs: Needs) -> int | None:
+    def _freed(self, body: Body, needs: Needs, kept: Container[TensorRef]) -> int | None:
         """Bytes an iteration saves less; ``None`` where that is not known."""
-        before = self._bytes(stack.value for stack in needs.replaced)
-        origins = {self.facts.origin(ref) for ref in body.pushed()}
-        after = self._bytes(ref for ref in needs.sources if ref not in origins)
+        pushed = [self.facts.origin(ref) for ref in body.pushed()]
+        again = (ref for ref in pushed if ref in kept)
+        before = self._bytes((*(stack.value for stack in needs.replaced), *again))
+        new = (ref for ref in needs.sources if ref not in pushed and ref not in kept)
+        after = self._bytes(new)
         return None if before is None or after is None else before - after
 
     def _bytes(self, refs: Iterable[TensorRef]) -> int | None:

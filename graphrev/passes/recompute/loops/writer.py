@@ -2,10 +2,11 @@
 
 Iteration ``k`` of the gradient loop belongs to iteration ``n - 1 - k`` of the forward loop and pops
 what that one saved, so copies of the body there, reading the popped state, compute the very values
-that the forward iteration computed. All they read is there when the iteration starts: pops and
-free values. So no copy can wait for itself, whatever else the loops do. The gates (one identity
-for each saved value) wait until the gradients of the iteration before are all there; otherwise
-the copies would run ahead of them by ``parallel_iterations`` iterations.
+that the forward iteration computed. All they read is there when the iteration starts: pops, free
+values, and slices of what was there before. So no copy can wait for itself, whatever else the loops
+do. The gates (one identity for each saved value, one for all slices) wait until the gradients of
+the iteration before are all there; otherwise the copies would run ahead of them by
+``parallel_iterations`` iterations.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from graphrev.ir import AttrValue, Node, TensorRef
 from graphrev.ir.deferred import CLONE_ATTR
 from graphrev.ir.marks import without_marks
 from graphrev.passes.recompute.loops.needs import Needs
+from graphrev.passes.recompute.loops.slices import Kept, Reader
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.loops.arrivals import arrivals
 from graphrev.recomputation.loops.body import Body
@@ -33,6 +35,7 @@ class LoopWriter:
         self,
         body: Body,
         needs: Needs,
+        kept: Mapping[TensorRef, Kept],
         values: Values,
         scope: str,
         attrs: Mapping[str, AttrValue],
@@ -41,6 +44,7 @@ class LoopWriter:
         self._body = body
         self._graph = body.around.graph
         self._needs = needs
+        self._kept = kept
         self._values = values
         self._scope = scope
         self._attrs = attrs
@@ -56,7 +60,11 @@ class LoopWriter:
         """
         pushed = {self._body.around.origin(ref): ref for ref in reversed(self._body.pushed())}
         waits = arrivals(self._body.pair, self._scope, self._attrs, self._editor)
+        slices = Reader(self._body, self._values, self._scope, self._attrs, self._editor, waits)
         for origin, ref in self._needs.sources.items():
+            if origin in self._kept:
+                self._gates[origin] = slices.read(origin, self._kept[origin])
+                continue
             value = self._values.bring(pushed.get(origin, ref))
             self._gates[origin] = self._gate(origin, value, waits)
         for name in self._needs.clones:
@@ -106,12 +114,16 @@ class LoopWriter:
             return TensorRef(self._copies[origin.node], origin.index)
         return self._values.bring(ref)
 
+    def _is_kept(self, ref: TensorRef) -> bool:
+        return self._body.around.origin(ref) in self._kept
+
     def _replace(self) -> Iterator[str]:
-        pair = self._body.pair
-        for stack in (*self._needs.replaced, *self._needs.free):
+        pair, body = self._body.pair, self._body
+        again = [s for s in body.stacks if s.name not in body.gone and self._is_kept(s.value)]
+        for stack in (*self._needs.replaced, *self._needs.free, *again):
             if stack.name in self._values.kept:
                 continue
-            free = stack.value.node in self._body.free
+            free = stack.value.node in body.free
             value = self._values.in_place_of(stack) if free else self._input(stack.value)
             readers = tuple(self._editor.readers(stack.pop))
             self._editor.redirect(TensorRef(stack.pop), value, readers)
