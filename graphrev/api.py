@@ -211,8 +211,8 @@ def rewrite(
         from graphrev.io import live
 
         live.check_untouched(target)
-        # Functions of a live graph, and what calls them, cannot be changed.
-        chosen = tuple(_told(pass_, functions="keep") for pass_ in chosen)
+        # Python objects hold the functions of a live graph, so these stay what they are.
+        chosen = tuple(_told(pass_, functions="copy") for pass_ in chosen)
         model, report = _run(_model_of(target), chosen, feeds, progress)
         live.replay_on(target, report.run.edits)
     else:

@@ -27,6 +27,7 @@ from graphrev.edits import (
     RenameNode,
     SetAttr,
     SetControls,
+    SetFunction,
     SetInput,
 )
 from graphrev.errors import LiveGraphError, printable
@@ -34,6 +35,14 @@ from graphrev.io.attr_values import encode_attr
 from graphrev.io.graph_defs import decode_graph
 from graphrev.io.listings import variable_def
 from graphrev.io.live_contexts import enter_contexts
+from graphrev.io.live_functions import (
+    add_functions,
+    changed_functions,
+    check_added,
+    read_again,
+    remove_functions,
+    runs_functions,
+)
 from graphrev.io.node_defs import encode_node, spell_tensor
 from graphrev.io.protos import tensorflow_core
 from graphrev.io.references import VARIABLES
@@ -91,8 +100,15 @@ def check_untouched(tf_graph: Any) -> None:
 
 
 def from_tf_graph(tf_graph: Any) -> Graph:
-    """A snapshot of a live graph."""
-    return decode_graph(tf_graph.as_graph_def().SerializeToString())
+    """A snapshot of a live graph.
+
+    Of its functions the snapshot knows the shapes that the Python graphs they were made of know, as
+    an exported MetaGraphDef does: the gradient of a captured variable is made from its shape.
+    """
+    definition = tf_graph.as_graph_def()
+    if definition.library.function:
+        definition.library.CopyFrom(tf_graph.as_graph_def(add_shapes=True).library)
+    return decode_graph(definition.SerializeToString())
 
 
 def replay_on(tf_graph: Any, edits: EditLog) -> None:
@@ -100,21 +116,27 @@ def replay_on(tf_graph: Any, edits: EditLog) -> None:
 
     Raises:
         LiveGraphError: the graph cannot be changed, or an edit cannot be made on a live graph
-            (removing or renaming a node). The stacks of while loops are left there unread, which
-            comes to the same: no session runs them.
+            (removing or renaming a node, changing a function instead of adding one). The stacks of
+            while loops are left there unread, which comes to the same: no session runs them.
     """
     check_untouched(tf_graph)
     stacks = _parts_of_stacks(edits)
     edits = tuple(e for e in edits if not (isinstance(e, RemoveNode) and e.node.name in stacks))
+    functions = changed_functions(edits)
     _refuse_impossible(edits)
+    check_added(tf_graph, functions)
+    add_functions(tf_graph, functions)
     final: dict[str, Node] = {}
     for edit in edits:
         if isinstance(edit, AddNode):
             final[edit.node.name] = edit.node
-    changes = [edit for edit in edits if not isinstance(edit, AddNode)]
+    changes = [edit for edit in edits if not isinstance(edit, AddNode | SetFunction)]
     _import(tf_graph, final)
     for edit in changes:
         _change(tf_graph, edit)
+    remove_functions(tf_graph, functions)
+    if functions:
+        _read_functions(tf_graph, changes)
     _enter_collections(tf_graph, edits)
 
 
@@ -216,6 +238,13 @@ def _change(tf_graph: Any, edit: Edit) -> None:
             _set_attr(tf_graph, edit.node, edit.key, edit.new)
         case _:
             raise AssertionError(edit)
+
+
+def _read_functions(tf_graph: Any, changes: Iterable[Edit]) -> None:
+    """Lets the ops whose functions may be others read them."""
+    names = dict.fromkeys(edit.node for edit in changes if isinstance(edit, SetAttr))
+    operations = (tf_graph.get_operation_by_name(name) for name in names)
+    read_again(op for op in operations if runs_functions(op.type))
 
 
 def _set_controls(tf_graph: Any, edit: SetControls) -> None:

@@ -18,12 +18,15 @@ from graphrev.recomputation.functions.plan import FunctionsDone, Inner
 from graphrev.recomputation.functions.rewriting import rewrite_functions
 
 
-def in_functions(graph: Graph, inner: Inner, frames: str | None) -> FunctionsDone:
+def in_functions(
+    graph: Graph, inner: Inner, frames: str | None, *, copies: bool = False
+) -> FunctionsDone:
     """What the pass does in the library of ``graph``.
 
     Args:
         inner: plans and rewrites a body.
         frames: finds the names of functional loops whose whole bodies are regions.
+        copies: functions stay as they are; see :func:`rewrite_functions`.
     """
     named = _named_bodies(graph, frames)
     return rewrite_functions(
@@ -31,6 +34,7 @@ def in_functions(graph: Graph, inner: Inner, frames: str | None) -> FunctionsDon
         inner,
         lambda function: function.name in named or has_marks(function),
         _marker(frames),
+        copies=copies,
     )
 
 

@@ -54,8 +54,9 @@ class Recompute(Pass[RecomputePlan]):
         random: ``save`` keeps the tensors random ops drew; ``stateless`` keeps their seeds.
         fed: tensors ("name:0") that are fed by name; regions around them are left alone.
         fetched: tensors that are fetched by name; they are alive anyway and are not recomputed.
-        functions: ``rewrite`` rewrites functions and functional control flow too; ``keep`` leaves
-            them as they are.
+        functions: ``rewrite`` rewrites functions and functional control flow too; ``copy`` leaves
+            functions as they are and lets loops and branches that nobody has differentiated run
+            rewritten copies, as a live graph needs it; ``keep`` leaves all as it is.
     """
 
     name: ClassVar[str] = "recompute"
@@ -65,17 +66,21 @@ class Recompute(Pass[RecomputePlan]):
     random: Literal["save", "stateless"] = "save"
     fed: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ()
-    functions: Literal["rewrite", "keep"] = "rewrite"
+    functions: Literal["rewrite", "copy", "keep"] = "rewrite"
 
     def analyze(self, graph: Graph) -> RecomputePlan:
         """Finds the marked regions, plans each, and says why any is left alone."""
         if not graph.functions:
             return self._analyze_level(graph)
-        if self.functions == "keep":
+        undifferentiated = is_forward_only(graph)
+        if self.functions == "keep" or (self.functions == "copy" and not undifferentiated):
             return beside_functions(graph, self._analyze_level, has_marks)
-        forward = self.forward if is_forward_only(graph) else "reject"
+        forward = self.forward if undifferentiated else "reject"
         inner = replace(self, frames=None, forward=forward, fed=(), fetched=(), functions="keep")
-        done = in_functions(graph, on_bodies(self, inner._analyze_level), self.frames)
+        copies = self.functions == "copy"
+        done = in_functions(
+            graph, on_bodies(self, inner._analyze_level), self.frames, copies=copies
+        )
         outer = self
         if self.frames is not None and names_functional_loops_alone(graph, self.frames):
             outer = replace(self, frames=None)

@@ -69,8 +69,9 @@ class Reversible(Pass[ReversiblePlan]):
             ``reject`` leaves them alone.
         fed: tensors ("name:0") that are fed by name; blocks around them are left alone.
         fetched: tensors that are fetched by name; such a stream is kept, since it is alive anyway.
-        functions: ``rewrite`` rewrites functions and functional control flow too; ``keep`` leaves
-            them as they are.
+        functions: ``rewrite`` rewrites functions and functional control flow too; ``copy`` leaves
+            functions as they are and lets loops and branches that nobody has differentiated run
+            rewritten copies, as a live graph needs it; ``keep`` leaves all as it is.
     """
 
     name: ClassVar[str] = "reversible"
@@ -82,7 +83,7 @@ class Reversible(Pass[ReversiblePlan]):
     forward: Literal["defer", "reject"] = "defer"
     fed: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ()
-    functions: Literal["rewrite", "keep"] = "rewrite"
+    functions: Literal["rewrite", "copy", "keep"] = "rewrite"
 
     def __post_init__(self) -> None:
         """Refuses options that make no sense.
@@ -99,9 +100,10 @@ class Reversible(Pass[ReversiblePlan]):
         """Finds the blocks, plans each, and says why every near miss is left alone."""
         if not graph.functions:
             return self._analyze_level(graph)
-        if self.functions == "keep":
+        undifferentiated = is_forward_only(graph)
+        if self.functions == "keep" or (self.functions == "copy" and not undifferentiated):
             return beside_functions(graph, self._analyze_level, WANTED[self.detect])
-        forward = self.forward if is_forward_only(graph) else "reject"
+        forward = self.forward if undifferentiated else "reject"
         inner = replace(self, forward=forward, fed=(), fetched=(), functions="keep")
         limits = Limits(self.anchor_every, self.max_drift)
         done = rewrite_functions(
@@ -109,6 +111,7 @@ class Reversible(Pass[ReversiblePlan]):
             on_bodies(self, inner._analyze_level),
             WANTED[self.detect],
             anchors=partial(anchors, limits),
+            copies=self.functions == "copy",
         )
         return behind_functions(done, self._analyze_level)
 

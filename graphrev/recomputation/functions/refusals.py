@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from graphrev.analysis.functions_bodies import BodyError
 from graphrev.analysis.functions_pairs import Twins
+from graphrev.ir import Node
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.functions.writing import Change
+
+
+def kept(node: Node, function: str) -> Rejection:
+    """A node whose functions stay as they are."""
+    reason = (
+        f"'{node.name}' ({node.op}) runs '{function}', and functions are kept as they are here "
+        "(functions=keep; or in a live graph, that is differentiated already or that calls them): "
+        "save the graph and rewrite the file."
+    )
+    return Rejection(Code.CROSSES_FRAME, reason, (node.name,))
 
 
 def inside_of(name: str, where: tuple[str, ...], rejection: Rejection) -> Rejection:

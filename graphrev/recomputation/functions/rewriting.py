@@ -43,7 +43,13 @@ from graphrev.recomputation.functions.arguments import body_for, common_shapes
 from graphrev.recomputation.functions.combining import Combined, combine
 from graphrev.recomputation.functions.library import Library
 from graphrev.recomputation.functions.plan import Blocks, Done, FunctionPlan, FunctionsDone, Inner
-from graphrev.recomputation.functions.refusals import inside_of, no_counters, no_gain, unreadable
+from graphrev.recomputation.functions.refusals import (
+    inside_of,
+    kept,
+    no_counters,
+    no_gain,
+    unreadable,
+)
 from graphrev.recomputation.functions.signatures import set_functions
 from graphrev.recomputation.functions.splitting import Demand, demand_of, take_apart
 from graphrev.recomputation.functions.writing import Change, condition_of, write_change
@@ -55,6 +61,8 @@ def rewrite_functions(
     wanted: Callable[[Function], bool],
     prepare: Callable[[Combined], Graph] = attrgetter("graph"),
     anchors: Callable[[Blocks], int | None] | None = None,
+    *,
+    copies: bool = False,
 ) -> FunctionsDone:
     """Runs ``inner`` on every level of ``graph`` but the graph itself.
 
@@ -65,24 +73,22 @@ def rewrite_functions(
             those that call them, are looked at.
         prepare: marks what is to be rewritten in two bodies that were joined.
         anchors: by the blocks in a loop that carries its variables how often it is to save them.
+        copies: functions stay as they are, and loops and branches run rewritten copies of them,
+            with the same inputs and outputs. Nothing that is differentiated is touched, nor calls.
     """
     if not graph.functions:
         return FunctionsDone(graph)
-    return _Rewriter(graph, inner, wanted, prepare, anchors).run()
+    return _Rewriter(graph, inner, wanted, prepare, anchors, copies).run()
 
 
 def kept_functions(graph: Graph, wanted: Callable[[Function], bool]) -> tuple[Rejection, ...]:
     """A rejection for each node that runs functions that a pass might have rewritten."""
     held = _with_callers(graph, find_calls(graph), wanted)
     found: list[Rejection] = []
-    for name, node in graph.nodes.items():
+    for node in graph.nodes.values():
         called = [function for function in called_by(node, graph) if function in held]
         if called:
-            reason = (
-                f"'{name}' ({node.op}) runs '{called[0]}', and functions are kept as they are here "
-                "(functions=keep, or a live graph): save the graph and rewrite the file."
-            )
-            found.append(Rejection(Code.CROSSES_FRAME, reason, (name,)))
+            found.append(kept(node, called[0]))
     return tuple(found)
 
 
@@ -105,8 +111,10 @@ class _Rewriter:
         wanted: Callable[[Function], bool],
         prepare: Callable[[Combined], Graph],
         anchors: Callable[[Blocks], int | None] | None,
+        copies: bool,
     ) -> None:
         self._graph = graph
+        self._copies = copies
         self._inner = inner
         self._prepare = prepare
         self._anchors = anchors
@@ -124,7 +132,8 @@ class _Rewriter:
         self._refuse_broken()
         _, log = self._level(self._library.around(self._graph))
         for name in self._graph.functions:
-            if name not in self._calls.sites:  # called from outside the graph, if at all
+            # Called from outside the graph, if at all: there a copy would not be found.
+            if name not in self._calls.sites and not self._copies:
                 self._function(name, quiet=True)
         editor = GraphEditor(self._graph)
         make_edits(editor, log)
@@ -153,6 +162,11 @@ class _Rewriter:
             if self._wanted.isdisjoint(names) or _any_opted_out(level, twins):
                 continue
             shapes = shapes or infer_shapes(level)
+            if self._copies:
+                if self._are_linked(shapes, level, twins):
+                    self._reject(kept(level[twins.forward], names[0]))
+                    together |= {twins.forward, twins.backward}
+                continue
             editor = GraphEditor(self._library.around(level))
             tried |= {twins.forward, twins.backward}
             if self._rewrite_pair(shapes, editor, twins):
@@ -170,11 +184,14 @@ class _Rewriter:
 
     def _rewrite_alone(self, editor: GraphEditor, name: str, around: _Lazy, *, quiet: bool) -> None:
         node = editor[name]
-        for function in tuple(called_by(node, self._graph)):
-            if function in self._wanted:
-                self._function(function, around, quiet=quiet)
-        if any(called in self._renamed for called in called_by(node, self._graph)):
-            set_functions(editor, name, lambda called: self._renamed.get(called, called))
+        called = [function for function in called_by(node, self._graph) if function in self._wanted]
+        if called and self._copies and family_of(node) not in ("loop", "branch"):
+            self._reject(kept(node, called[0]))
+            return
+        for function in called:
+            self._function(function, around, quiet=quiet)
+        if any(function in self._renamed for function in called):
+            set_functions(editor, name, lambda function: self._renamed.get(function, function))
 
     def _function(self, name: str, around: _Lazy | None = None, *, quiet: bool = False) -> None:
         """Rewrites a function's body by itself, once.
@@ -219,8 +236,10 @@ class _Rewriter:
 
     def _new_name(self, name: str) -> str:
         """The function's own name, unless a caller keeps the function as it was."""
-        kept = any(self._keeps(site.inside, site.node) for site in self._calls.sites.get(name, ()))
-        return self._library.free(name) if kept else name
+        stays = self._copies or any(
+            self._keeps(site.inside, site.node) for site in self._calls.sites.get(name, ())
+        )
+        return self._library.free(name) if stays else name
 
     def _keeps(self, inside: str, node: str) -> bool:
         nodes = self._graph.nodes if inside == MAIN else self._graph.functions[inside].nodes
@@ -275,6 +294,13 @@ class _Rewriter:
             )
         )
         return True
+
+    def _are_linked(self, shapes: Shapes, level: Graph, twins: Twins) -> bool:
+        """Whether the one hands values to the other as a loop or branch does to its gradient."""
+        try:
+            return any(wires.owned for wires in self._wires(shapes, level, twins))
+        except BodyError:
+            return False
 
     def _wires(self, shapes: Shapes, level: Graph, twins: Twins) -> list[Wires]:
         """The bodies of two nodes, branch by branch; nothing where a function is unfit."""
