@@ -21,6 +21,11 @@ from graphrev.recomputation.facts import Facts
 _SWITCHES = frozenset({"Switch", "RefSwitch"})
 """Both outputs share the buffer of input 0."""
 
+_REFERENCES = frozenset(
+    {"RefEnter", "RefExit", "RefIdentity", "RefMerge", "RefNextIteration", "RefSwitch"}
+)
+"""They hand a reference on."""
+
 _REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
 
 
@@ -43,12 +48,21 @@ def later_updates(around: Facts, variable: str, last: str) -> Iterator[str]:
         last: the last node that is recomputed; updates before it belong to the forward pass.
     """
     floor = around.position(last)
+    for writer in _writers(around, variable):
+        if around.position(writer) > floor and _is_driven(around, writer):
+            yield writer
+
+
+def early_updates(around: Facts, variable: str) -> Iterator[str]:
+    """Ops that write ``variable`` in place, and not because of a gradient."""
+    return (w for w in _writers(around, variable) if not _is_driven(around, w))
+
+
+def _writers(around: Facts, variable: str) -> Iterator[str]:
     for reader in _reference_readers(around, variable):
         node = around.graph[reader]
         written = ops.mutates_ref_input(node.op)
-        if not any(_refers_to(around, node.inputs[slot], variable) for slot in written):
-            continue
-        if around.position(reader) > floor and _is_driven(around, reader):
+        if any(_refers_to(around, node.inputs[slot], variable) for slot in written):
             yield reader
 
 
@@ -60,7 +74,8 @@ def _reference_readers(around: Facts, variable: str) -> Iterable[str]:
         for reader in around.graph.readers.get(pending.pop(), ()):
             if reader not in seen:
                 seen[reader] = None
-                if ops.mutates_ref_input(around.graph[reader].op):
+                op = around.graph[reader].op
+                if op in _REFERENCES or ops.mutates_ref_input(op):
                     pending.append(reader)
     return seen
 
@@ -68,7 +83,7 @@ def _reference_readers(around: Facts, variable: str) -> Iterable[str]:
 def _refers_to(around: Facts, ref: TensorRef, variable: str) -> bool:
     while ref.node != variable:
         node = around.graph[ref.node]
-        if ref.index != 0 or not ops.mutates_ref_input(node.op):
+        if node.op not in _REFERENCES and (ref.index != 0 or not ops.mutates_ref_input(node.op)):
             return False
         ref = node.inputs[0]
     return True

@@ -38,17 +38,17 @@ _OPENS = frozenset(
 _KEEPS_TO_ITSELF = frozenset(
     """
     Assert AssignAddVariableOp AssignSubVariableOp AssignVariableOp Case CheckNumerics
-    CheckNumericsV2 Empty GuaranteeConst If ResourceCountUpTo ResourceGather ResourceGatherNd
-    ResourceScatterAdd ResourceScatterDiv ResourceScatterMax ResourceScatterMin ResourceScatterMul
-    ResourceScatterNdAdd ResourceScatterNdSub ResourceScatterNdUpdate ResourceScatterSub
-    ResourceScatterUpdate ResourceStridedSliceAssign RngReadAndSkip RngSkip Stack StackClose
-    StackCloseV2 StackPop StackPopV2 StackPush StackPushV2 StackV2 StatefulPartitionedCall
-    TensorArray TensorArrayCloseV2 TensorArrayCloseV3 TensorArrayConcatV2 TensorArrayConcatV3
-    TensorArrayGatherV2 TensorArrayGatherV3 TensorArrayGrad TensorArrayGradV2 TensorArrayGradV3
-    TensorArrayGradWithShape TensorArrayReadV2 TensorArrayReadV3 TensorArrayScatterV2
-    TensorArrayScatterV3 TensorArraySizeV2 TensorArraySizeV3 TensorArraySplitV2 TensorArraySplitV3
-    TensorArrayV2 TensorArrayV3 TensorArrayWriteV2 TensorArrayWriteV3 VarIsInitializedOp
-    VariableShape While
+    CheckNumericsV2 DeepCopy Empty GuaranteeConst If ResourceCountUpTo ResourceGather
+    ResourceGatherNd ResourceScatterAdd ResourceScatterDiv ResourceScatterMax ResourceScatterMin
+    ResourceScatterMul ResourceScatterNdAdd ResourceScatterNdSub ResourceScatterNdUpdate
+    ResourceScatterSub ResourceScatterUpdate ResourceStridedSliceAssign RngReadAndSkip RngSkip Stack
+    StackClose StackCloseV2 StackPop StackPopV2 StackPush StackPushV2 StackV2
+    StatefulPartitionedCall TensorArray TensorArrayCloseV2 TensorArrayCloseV3 TensorArrayConcatV2
+    TensorArrayConcatV3 TensorArrayGatherV2 TensorArrayGatherV3 TensorArrayGrad TensorArrayGradV2
+    TensorArrayGradV3 TensorArrayGradWithShape TensorArrayReadV2 TensorArrayReadV3
+    TensorArrayScatterV2 TensorArrayScatterV3 TensorArraySizeV2 TensorArraySizeV3 TensorArraySplitV2
+    TensorArraySplitV3 TensorArrayV2 TensorArrayV3 TensorArrayWriteV2 TensorArrayWriteV3
+    VarIsInitializedOp VariableShape While
     """.split()
 )
 """Stateful ops whose state is the session's, beside variables, optimizers and random ops."""

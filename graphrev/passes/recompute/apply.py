@@ -28,6 +28,7 @@ from graphrev.ir.deferred import (
 from graphrev.ir.marks import without_marks
 from graphrev.passes.recompute.plan import Deferral, Gate, RecomputePlan, RegionPlan, Typed
 from graphrev.recomputation.branches import add_done, recomputed_inputs
+from graphrev.recomputation.snapshots import take_snapshots
 from graphrev.recomputation.stateless import add_seed, replace_by_twin, twin_node
 
 
@@ -48,6 +49,7 @@ def apply_recompute(plan: RecomputePlan, editor: GraphEditor) -> None:
                 seed = seeds.pop(replay.node, None)
                 if seed is not None:
                     replace_by_twin(replay.node, replay.twin, seed, editor)
+    take_snapshots(plan.snapshots, editor)
 
 
 def _defer(region: RegionPlan, deferral: Deferral, editor: GraphEditor) -> None:

@@ -69,6 +69,7 @@ class Deferrer:
             reason = f"Region '{region.name}' keeps nothing that could be computed again."
             return Rejection(Code.NO_BACKWARD_READERS, reason, region.nodes[:4])
         objection = next(self.planner.objections(region, clones, ()), None)
+        objection = objection or self.planner.overwritten(region, clones)
         if objection is not None:
             return objection
         deferral = self._deferral(region, clones, outputs, last)

@@ -31,6 +31,7 @@ from graphrev.pipeline import Code, Pass, Rejection
 from graphrev.recomputation.differentiated import is_forward_only
 from graphrev.recomputation.facts import Facts
 from graphrev.recomputation.functions.levels import behind_functions, beside_functions, on_bodies
+from graphrev.recomputation.snapshots import copied
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,14 @@ class Recompute(Pass[RecomputePlan]):
         loops = plan_loops(facts, planner.shapes, planner.contexts, chosen.tasks, planner.fed)
         outside = (*notes, *bare, *refused, *unheld, *cyclic, *left)
         rejections = (*outside, *chosen.rejections, *loops.rejections)
-        return RecomputePlan(rejections, (*planned, *deferred), loops.plans, loop_edits=loops.edits)
+        names = {name for plan in (*planned, *deferred) for name in plan.clones}
+        return RecomputePlan(
+            rejections,
+            (*planned, *deferred),
+            loops.plans,
+            loop_edits=loops.edits,
+            snapshots=planner.snapshots.of(names | copied(loops.edits)),
+        )
 
     def apply(self, plan: RecomputePlan, editor: GraphEditor) -> None:
         """Adds the recomputation of every planned region and re-points its backward readers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from graphrev.analysis import ops
 from graphrev.analysis.frames import Context, is_outside_loops
@@ -19,6 +20,7 @@ from graphrev.recomputation.branches import recomputed_inputs
 from graphrev.recomputation.facts import Facts
 from graphrev.recomputation.guards import buffer_owner, later_updates
 from graphrev.recomputation.scopes import common_scope
+from graphrev.recomputation.snapshots import Snapshots, overwritten
 from graphrev.recomputation.steps import Redirect, Replay, redirects, replays
 
 
@@ -39,6 +41,15 @@ class Planner:
     fed: frozenset[TensorRef]
     replayed: frozenset[str]
     replay_random: bool
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """What the forward pass overwrites before copies read it."""
+        return Snapshots(self.facts)
+
+    def overwritten(self, region: Region, clones: Iterable[str]) -> Rejection | None:
+        """The objection to copies of what no snapshot can keep."""
+        return overwritten(self.snapshots, clones, f"region '{region.name}'")
 
     def plans(self, region: Region, readers: Readers) -> Sequence[RegionPlan] | Rejection:
         """How ``region`` is computed again, once per backward pass; without the triggers.
@@ -83,6 +94,7 @@ class Planner:
         if isinstance(results, Rejection):
             return results
         foreign = self._foreign(region, readers, number, guards)
+        foreign = foreign or self.overwritten(region, clones)
         if foreign is not None:
             return foreign
         return RegionPlan(

@@ -69,12 +69,14 @@ def marked_regions(
         if mark is not None:
             scopes.setdefault(mark, []).append(name)
     active = _activations(facts) if scopes else frozenset[str]()
+    fixed = _fixed(facts) if scopes else frozenset[str]()
     found: list[Region] = []
     taken: set[str] = set()
     for mark, names in scopes.items():
         for level, members in sorted(_by_level(facts, names).items()):
             name = _unique(f"{mark}.{level}" if level else mark, taken)
-            found.append(_Members(facts, contexts, tuple(members)).region(name, active, replayed))
+            built = _Members(facts, contexts, tuple(members), fixed)
+            found.append(built.region(name, active, replayed))
     return tuple(found)
 
 
@@ -119,11 +121,19 @@ def _by_level(facts: Facts, names: list[str]) -> Mapping[int, list[str]]:
 
 @dataclass(frozen=True, eq=False)
 class _Members:
-    """What was built in one scope at one level."""
+    """What was built in one scope at one level.
+
+    Attributes:
+        fixed: nodes that TensorFlow may compute before the step. Nothing is gained by computing
+            again from them, and when a gate of theirs is folded into a constant its control edges
+            go on behind a ``ControlTrigger``, to nodes that may be dead
+            (core/common_runtime/constant_folding.cc).
+    """
 
     facts: Facts
     contexts: Mapping[str, Context]
     names: tuple[str, ...]
+    fixed: frozenset[str]
 
     def region(self, name: str, active: frozenset[str], replayed: frozenset[str]) -> Region:
         """The region they are."""
@@ -134,6 +144,7 @@ class _Members:
         entering = frozenset(ref for ref in outside if _value(facts, ref) and ref.node in active)
         if not entering:
             entering = frozenset(ref for ref in outside if not _is_parameter(facts, ref))
+        entering = frozenset(ref for ref in entering if ref.node not in self.fixed) or entering
         inside: dict[str, None] = {}
         for member in computed:
             node = facts.graph[member]
@@ -221,3 +232,16 @@ def starts_anew(node: Node) -> bool:
     if ops.is_variable(node.op) or ops.is_variable_read(node.op):
         return False
     return ops.is_stateful(node.op)
+
+
+def _fixed(facts: Facts) -> frozenset[str]:
+    """Nodes that are computed from constants alone, where no placeholder's default is replaced."""
+    index, graph = facts.index, facts.graph
+    fixed = bytearray(len(index.names))
+    for node_id in index.order:
+        node, sources = graph[index.names[node_id]], index.data_inputs[node_id]
+        if ops.is_constant(node.op):
+            fixed[node_id] = True
+        elif node.inputs and not (ops.is_stateful(node.op) or ops.is_control_flow_v1(node.op)):
+            fixed[node_id] = all(fixed[source] for source in sources)
+    return frozenset(name for name, is_fixed in zip(index.names, fixed) if is_fixed)

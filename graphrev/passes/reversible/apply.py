@@ -20,6 +20,7 @@ from graphrev.passes.reversible.plan import BlockPlan, HalfPlan, Redirect, Rever
 from graphrev.passes.reversible.stateless import add_seed, add_twin, twin_node
 from graphrev.passes.reversible.surroundings import BLOCK_ATTR, CLONE_ATTR
 from graphrev.recomputation.branches import add_done, recomputed_inputs
+from graphrev.recomputation.snapshots import take_snapshots
 
 STREAM_ATTR = "_graphrev_stream"
 
@@ -34,6 +35,7 @@ def apply_reversible(plan: ReversiblePlan, editor: GraphEditor) -> None:
             write_deferred(block, editor)
         else:
             _Writer(block, editor, seeds).write()
+    take_snapshots(plan.snapshots, editor)
 
 
 class _Writer:

@@ -49,6 +49,7 @@ from graphrev.pipeline import Code, Pass, Rejection
 from graphrev.recomputation.differentiated import is_forward_only
 from graphrev.recomputation.functions.levels import behind_functions, beside_functions, on_bodies
 from graphrev.recomputation.functions.rewriting import rewrite_functions
+from graphrev.recomputation.snapshots import copied, overwritten
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,14 @@ class Reversible(Pass[ReversiblePlan]):
         deferred = tuple(plan for plan in plans if plan.deferred)
         blocks, cyclic = without_cycles(around, [plan for plan in plans if not plan.deferred])
         rejections = [*rejections, *cyclic, *loops.rejections]
+        names = {name for plan in blocks for half in plan.halves for name in half.clones}
+        names |= {name for item in later for region in item.regions for name in region.nodes}
         return ReversiblePlan(
-            tuple(rejections), (*blocks, *deferred), loops.plans, loop_edits=loops.edits
+            tuple(rejections),
+            (*blocks, *deferred),
+            loops.plans,
+            loop_edits=loops.edits,
+            snapshots=around.snapshots.of(names | copied(loops.edits)),
         )
 
     def apply(self, plan: ReversiblePlan, editor: GraphEditor) -> None:
@@ -239,7 +246,9 @@ class Reversible(Pass[ReversiblePlan]):
         if self.max_drift is not None and drift > self.max_drift:
             yield _drifts(chain, drift, self.max_drift)
         elif readers is None:
-            yield plan_deferred(around, item, saved, replayed)
+            names = [name for region in item.regions for name in region.nodes]
+            refused = overwritten(around.snapshots, names, f"block '{chain.name}'")
+            yield refused or plan_deferred(around, item, saved, replayed)
         else:
             yield from plan_passes(around, item, readers, saved, replayed)
 

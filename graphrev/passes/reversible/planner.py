@@ -27,6 +27,7 @@ from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.branches import recomputed_inputs
 from graphrev.recomputation.guards import buffer_owner, later_updates
 from graphrev.recomputation.scopes import common_scope
+from graphrev.recomputation.snapshots import overwritten
 from graphrev.recomputation.steps import Redirect, redirects
 
 
@@ -104,14 +105,16 @@ class Planner:
         one.
         """
         kept, uses = self._kept_and_uses()
-        for guard in self._guards(self._needs(uses, kept)[0]):
+        clones = self._needs(uses, kept)[0]
+        for guard in self._guards(clones):
             if not self._belongs(guard.mutator):
                 reason = (
                     f"'{guard.mutator}' updates a variable that block '{self.name}' would read "
                     "again, and belongs to another backward pass."
                 )
                 return Rejection(Code.VARIABLE_CHANGES, reason, (guard.mutator, *guard.clones[:1]))
-        return None
+        names = [name for half in clones for name in half]
+        return overwritten(self.around.snapshots, names, f"block '{self.name}'")
 
     def _belongs(self, mutator: str) -> bool:
         """Whether an update is computed from this backward pass, and not from another alone."""

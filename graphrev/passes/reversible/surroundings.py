@@ -10,6 +10,7 @@ from graphrev.analysis.shapes import Shapes, infer_shapes
 from graphrev.ir import DType, Node, TensorRef
 from graphrev.ir.deferred import BLOCK_ATTR, CLONE_ATTR
 from graphrev.recomputation.facts import ALIAS_OP, METADATA_OPS, Facts
+from graphrev.recomputation.snapshots import Snapshots
 
 __all__ = ["BLOCK_ATTR", "CLONE_ATTR", "METADATA_OPS", "Surroundings"]
 
@@ -25,6 +26,11 @@ class Surroundings(Facts):
         Many graphs hold no candidate, and no question is asked about a gradient's shape.
         """
         return infer_shapes(self.graph, skip=self.gradient_side)
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """What the forward pass overwrites before copies read it."""
+        return Snapshots(self)
 
     def aliases(self, tensor: TensorRef) -> Iterator[TensorRef]:
         """``tensor`` and every identity of it, of identities too; not what the pass added."""

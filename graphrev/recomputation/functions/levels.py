@@ -16,6 +16,7 @@ from graphrev.ir import Function, Graph
 from graphrev.pipeline import Pass, Plan
 from graphrev.recomputation.functions.plan import Done, FunctionPlan, FunctionsDone, Inner
 from graphrev.recomputation.functions.rewriting import kept_functions
+from graphrev.recomputation.snapshots import Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class LevelPlan(Plan):
 
     loop_edits: EditLog = ()
     """The edits that carry out all that is planned for loops."""
+    snapshots: tuple[Snapshot, ...] = ()
+    """The variables' values that copies need and the forward pass overwrites."""
     functions: tuple[FunctionPlan, ...] = ()
     function_edits: EditLog = ()
     """The edits that carry out all of ``functions``; they come first."""

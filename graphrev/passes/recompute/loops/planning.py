@@ -34,6 +34,7 @@ from graphrev.recomputation.loops.body import Body, members_of_frames
 from graphrev.recomputation.loops.branches import LoopBodies
 from graphrev.recomputation.loops.values import UnreachableError
 from graphrev.recomputation.scopes import common_scope
+from graphrev.recomputation.snapshots import Snapshots, overwritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ class _Attempt:
         kept = kept_values(body, self.shapes, needs.sources, self.fed)
         freed = self._freed(body, needs, kept)
         refusal = _not_worth_it(task, needs, freed, self.facts)
+        refusal = refusal or overwritten(Snapshots(self.facts), needs.clones, f"'{task.name}'")
         if refusal is not None:
             raise _RefusedError(task, refusal)
         readers = self.facts.graph.readers

@@ -13,6 +13,7 @@ from graphrev.passes.reversible.uses import Candidate
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.guards import buffer_owner, later_updates
 from graphrev.recomputation.loops.body import Body
+from graphrev.recomputation.snapshots import Snapshots, overwritten
 
 
 def wait_for_exits(
@@ -32,7 +33,8 @@ def wait_for_exits(
                 reason = f"'{update}' writes '{owner}', which the loop of the block reads."
                 return Rejection(Code.VARIABLE_CHANGES, reason, (update, owner, last))
             editor.add_controls(update, exits)
-    return None
+    names = [name for region in item.regions for name in region.nodes]
+    return overwritten(Snapshots(around), names, f"the loop of '{last}'")
 
 
 def _at_top(body: Body, update: str) -> bool:
