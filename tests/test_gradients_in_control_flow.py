@@ -200,6 +200,15 @@ def saved() -> int:
     return sum(source in ("MatMul", "Sigmoid", "Tanh") for source in sources)
 
 
+def handed_on() -> set[str]:
+    """The kinds of ops whose results travel to the gradient."""
+    found = nodes()
+    kinds = {node.name: node.op for node in found}
+    sources = [node.input[1] for node in found if node.op == "TensorListPushBack"]
+    sources += [node.input[0] for node in found if node.op == "OptionalFromValue"]
+    return {kinds.get(source.partition(":")[0], "") for source in sources}
+
+
 def carriers() -> int:
     return sum(node.op == "IdentityN" and "_graphrev_region" in node.attr for node in nodes())
 

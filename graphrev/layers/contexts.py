@@ -60,6 +60,16 @@ def handle_of(variable: Any) -> Any:
     return variable._ref() if isinstance(variable, tf.Variable) else variable
 
 
+def outermost(tensor: Any) -> Any:
+    """The tensor of the outermost graph that ``tensor`` was captured from."""
+    while getattr(tensor.graph, "outer_graph", None) is not None:
+        outer = next((out for out, inner in tensor.graph.captures if inner is tensor), None)
+        if outer is None:
+            return tensor
+        tensor = outer
+    return tensor
+
+
 def _loop(context: Any) -> Any:
     """The innermost while loop a control flow context lies in."""
     while context is not None and not context.IsWhileContext():

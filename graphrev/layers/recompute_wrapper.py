@@ -16,7 +16,13 @@ from typing import Any
 import tensorflow
 
 from graphrev.gradients import defer
-from graphrev.layers.contexts import handle_of, in_function_loop, in_this_context, variables_of
+from graphrev.layers.contexts import (
+    handle_of,
+    in_function_loop,
+    in_this_context,
+    outermost,
+    variables_of,
+)
 from graphrev.layers.errors import LayerRuntimeError, LayerValueError
 from graphrev.layers.regions import called_captures, newest
 from graphrev.replicas import key_of
@@ -253,27 +259,15 @@ def _unpacked(layer: AbstractRecomputeWrapper, answer: Any) -> tuple[Any, Any, l
 def _trainable_variables(captures: Sequence[Any]) -> dict[int, Any]:
     """By place among the captures, the trainable variable it is."""
     graph = tf.get_default_graph()
-    outermost = graph
-    while getattr(outermost, "outer_graph", None) is not None:
-        outermost = outermost.outer_graph
+    around = graph
+    while getattr(around, "outer_graph", None) is not None:
+        around = around.outer_graph
     known: dict[Any, Any] = {}
-    for source in (graph, outermost):
+    for source in (graph, around):
         for variable in source.get_collection("variables"):
             known[key_of(handle_of(variable))] = variable
-    found = {
-        place: known.get(key_of(_outermost(capture))) for place, capture in enumerate(captures)
-    }
+    found = {place: known.get(key_of(outermost(capture))) for place, capture in enumerate(captures)}
     return {place: v for place, v in found.items() if v is not None and v.trainable}
-
-
-def _outermost(tensor: Any) -> Any:
-    """The tensor of the outermost graph that ``tensor`` was captured from."""
-    while getattr(tensor.graph, "outer_graph", None) is not None:
-        outer = next((out for out, inner in tensor.graph.captures if inner is tensor), None)
-        if outer is None:
-            return tensor
-        tensor = outer
-    return tensor
 
 
 def _absolute_scope(scope: str) -> Any:

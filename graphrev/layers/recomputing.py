@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow
 
-from graphrev.layers.contexts import variables_of
+from graphrev.layers.contexts import outermost, variables_of
 from graphrev.layers.errors import LayerRuntimeError, LayerTypeError, LayerValueError
 from graphrev.layers.regions import (
     brought_in,
@@ -136,7 +136,7 @@ class _Wrapped:
             ]
             if _variables(called_captures(tensors, gates, again)) != _variables(read):
                 raise LayerValueError(_WRONG_VARIABLES)
-            return tensors, variables_of(read)
+            return tensors, variables_of([outermost(tensor) for tensor in read])
 
         return recompute
 
@@ -204,7 +204,7 @@ def _refuse(_: Sequence[Any]) -> tuple[list[Any], list[Any]]:
 
 def _variables(tensors: Sequence[Any]) -> frozenset[str]:
     held = (
-        tensor
+        outermost(tensor)
         for tensor in tensors
         if tensor.dtype.name == "resource" or tensor.dtype._is_ref_dtype
     )

@@ -171,15 +171,6 @@ def test_recomputed_regions_give_the_very_same_bits(program: flow.Program) -> No
             np.testing.assert_array_equal(mine, other)
 
 
-def handed_on() -> set[str]:
-    """The kinds of ops whose results travel to the gradient."""
-    nodes = flow.nodes()
-    kinds = {node.name: node.op for node in nodes}
-    sources = [n.input[1] for n in nodes if n.op == "TensorListPushBack"]
-    sources += [n.input[0] for n in nodes if n.op == "OptionalFromValue"]
-    return {kinds.get(source.partition(":")[0], "") for source in sources}
-
-
 @pytest.mark.parametrize("program", [flow.loop, flow.branch, flow.loop_in_loop])
 def test_activations_of_a_pair_do_not_travel_to_the_gradient(program: flow.Program) -> None:
     activations = {"MatMul", "Sigmoid", "Tanh"}
@@ -189,7 +180,7 @@ def test_activations_of_a_pair_do_not_travel_to_the_gradient(program: flow.Progr
             if ours:
                 gr.rewrite(graph, PASSES)
             once(loss)
-            assert handed_on().isdisjoint(activations) == ours
+            assert flow.handed_on().isdisjoint(activations) == ours
 
 
 def test_what_was_copied_is_gone_and_the_ops_stay_what_they_were() -> None:

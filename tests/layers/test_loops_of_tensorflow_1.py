@@ -88,19 +88,31 @@ pytestmark = pytest.mark.usefixtures("control_flow_v1")
 @pytest.mark.parametrize("flow", [loop, branch, loop_of_branches])
 @pytest.mark.parametrize("step", [rev_block, recompute_grad, told, wrapper, pairs])
 def test_equals_plain_backpropagation(step: Step, flow: Any) -> None:
-    found = []
-    for ours in (False, True):
-        with tf.Graph().as_default(), tf.Session() as session:
-            tf.set_random_seed(1)
-            for name in ("w", "f", "g"):
-                weight(name)
-            x1, x2 = map(tf.constant, START)
-            y1, y2 = flow(step, x1, x2, ours)
-            wanted = [x1, x2, *tf.trainable_variables()]
-            grads = tf.gradients(tf.reduce_sum(y1 * tf.sin(y2)), wanted)
-            session.run(tf.global_variables_initializer())
-            assert any(op.type == "Switch" for op in tf.get_default_graph().get_operations())
-            found.append(session.run([grad for grad in grads if grad is not None]))
-    assert len(found[0]) == len(found[1]) >= 3
-    for plain, mine in zip(*found):
-        np.testing.assert_allclose(mine, plain, rtol=1e-4, atol=1e-5)
+    plain, mine = (gradients(step, flow, ours) for ours in (False, True))
+    assert_equal(mine, plain)
+
+
+def gradients(step: Step, flow: Any, ours: bool) -> list[Any]:
+    with tf.Graph().as_default(), tf.Session() as session:
+        grads = build(step, flow, ours)
+        session.run(tf.global_variables_initializer())
+        assert any(op.type == "Switch" for op in tf.get_default_graph().get_operations())
+        return session.run(grads)
+
+
+def build(step: Step, flow: Any, ours: bool) -> list[Any]:
+    """The gradients, as tensors of the default graph."""
+    tf.set_random_seed(1)
+    for name in ("w", "f", "g"):
+        weight(name)
+    x1, x2 = map(tf.constant, START)
+    y1, y2 = flow(step, x1, x2, ours)
+    wanted = [x1, x2, *tf.trainable_variables()]
+    found = tf.gradients(tf.reduce_sum(y1 * tf.sin(y2)), wanted)
+    return [grad for grad in found if grad is not None]
+
+
+def assert_equal(mine: list[Any], plain: list[Any]) -> None:
+    assert len(mine) == len(plain) >= 3
+    for first, second in zip(mine, plain):
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
