@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import graphrev
+from graphrev.ir import Graph
 from tests.oracle.test_training import oracle
 from tools.oracle import environment
 
@@ -23,6 +24,11 @@ def child(python: str, *arguments: str) -> None:
     command = [python, str(CHILD), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def pushed_lists(graph: Graph) -> list[str]:
+    bodies = (function.nodes.values() for function in graph.functions.values())
+    return [n.name for nodes in bodies for n in nodes if n.op == "TensorListPushBack"]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +48,8 @@ def test_gradients_are_the_same_in_both_tensorflows(
     if (kind, flow) == ("loop", "v1"):
         assert "StackPushV2" in {node.op for node in graphrev.load(plain).graph.nodes.values()}
         assert "StackPushV2" not in {node.op for node in result.model.graph.nodes.values()}
+    if (kind, flow) == ("loop", "v2"):
+        assert pushed_lists(graphrev.load(plain).graph) and not pushed_lists(result.model.graph)
     result.save(rewritten)
     for python in (oracle, sys.executable):
         values: list[dict[str, np.ndarray]] = []

@@ -15,6 +15,7 @@ from graphrev.editor import rename_nodes
 from graphrev.io.constants import splat
 from graphrev.ir import Argument, AttrValue, DType, Function, Node, Shape, TensorRef
 from graphrev.ir.deferred import CLONE_ATTR
+from graphrev.recomputation.facts import METADATA_OPS
 from graphrev.recomputation.functions.anchors import Anchoring
 from graphrev.recomputation.functions.splitting import Demand
 
@@ -317,7 +318,7 @@ class Bodies:
 
     def _supplied(self, node: Node) -> Node:
         before = self._demand.sides.before
-        inputs = tuple(self._supply(ref) for ref in node.inputs)
+        inputs = tuple(self._supply(self._like(node, ref)) for ref in node.inputs)
         left_out = {*self._combined.carriers.values(), self._combined.sink}
         waits = tuple(
             name
@@ -329,6 +330,12 @@ class Bodies:
         if inputs == node.inputs and waits == node.control_inputs:
             return node
         return node.evolve(inputs=inputs, control_inputs=waits)
+
+    def _like(self, node: Node, ref: TensorRef) -> TensorRef:
+        """What ``node`` reads in place of ``ref``, if it asks for its shape alone."""
+        if node.op not in METADATA_OPS or ref.node not in self._demand.sides.before:
+            return ref
+        return self._demand.likes.get(origin(self._graph, ref), ref)
 
     def _supply(self, ref: TensorRef) -> TensorRef:
         if ref.node not in self._demand.sides.before:

@@ -3,6 +3,7 @@
 Everything a forward result depends on stays in the forward body; the rest is the gradient body. A
 forward tensor that the gradient body reads is supplied, in this order:
 
+* not at all, where its shape alone is read and a variable that is carried has the same;
 * as an argument, where it is the same in every iteration and enters the body from outside;
 * by the loop variable that carries it, where the gradient body rebuilds that variable;
 * by a copy of what computes it, where it follows from constants and the two above alone: no value
@@ -13,7 +14,7 @@ forward tensor that the gradient body reads is supplied, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -149,13 +150,19 @@ def demand_of(sides: Sides) -> Demand:
         carried = {p: ref for p, ref in carried.items() if p not in idle and p not in twice}
 
 
-def _read(sides: Sides, nodes: Iterable[str]) -> set[TensorRef]:
-    """The forward tensors that the gradient body reads, without identities; for results too."""
+def _read(
+    sides: Sides, nodes: Iterable[str], passed_over: Container[str] = (INCOMING_OP,)
+) -> set[TensorRef]:
+    """The forward tensors that the gradient body reads, without identities; for results too.
+
+    Args:
+        passed_over: ops whose inputs do not count.
+    """
     readers = (*nodes, sides.combined.sink)
     return {
         origin(sides.graph, ref)
         for name in readers
-        if sides.graph[name].op != INCOMING_OP
+        if sides.graph[name].op not in passed_over
         for ref in sides.graph[name].inputs
         if ref.node in sides.before
     }
@@ -180,7 +187,10 @@ class _Supplier:
         """Fills the demand in."""
         position = {name: place for place, name in enumerate(self._graph.nodes)}
         read = _read(self._sides, self._demand.nodes)
+        values = _read(self._sides, self._demand.nodes, {INCOMING_OP, *METADATA_OPS})
         for ref in sorted(read, key=lambda r: (position[r.node], r.index)):
+            if ref not in values and self._same_shape([ref]):
+                continue
             if not self._supply_freely(ref):
                 self._link(ref)
 
@@ -246,12 +256,14 @@ class _Supplier:
         return True
 
     def _same_shape(self, refs: Iterable[TensorRef]) -> bool:
-        """Whether each of ``refs`` has the shape of a variable that is carried."""
+        """Whether each of ``refs`` has the shape, and the type, of a variable that is carried."""
         if self._shapes is None:
             self._shapes = infer_shapes(self._graph)
         shapes = self._shapes
         for ref in refs:
-            like = next((f for f in self._finals if shapes.same(ref, f) is True), None)
+            kind = shapes.dtype(ref)
+            alike = (f for f in self._finals if shapes.dtype(f) == kind is not None)
+            like = next((f for f in alike if shapes.same(ref, f) is True), None)
             if like is None:
                 return False
             self._demand.likes[ref] = like
