@@ -122,9 +122,13 @@ class Program:
         ]
         step = tf.train.get_or_create_global_step()
         optimizer = self.draw.choice(choices)()
-        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-        with tf.control_dependencies(updates):
-            optimizer.minimize(tf.add_n(self.losses, name="total"), step, name="train")
+        updates = tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+        first = self.draw.random() < 0.5
+        total = tf.add_n(self.losses, name="total")
+        with updates if first else nullcontext():
+            gradients = optimizer.compute_gradients(total)
+        with nullcontext() if first else updates:
+            optimizer.apply_gradients(gradients, step, name="train")
 
 
 @contextmanager

@@ -25,6 +25,7 @@ class Layers:
         self.shape = (SIDE, SIDE, WIDTH) if images else (WIDTH,)
         self.kept: list[Any] = []
         self.side: Any = None
+        self.training: Any = tf.placeholder_with_default(draw.random() < 0.5, [], "training")
         self._count = 0
         self._shared: list[str] = []
 
@@ -83,8 +84,9 @@ class Layers:
             lambda: self._keep(h),
             lambda: self._branch(h),
             lambda: self._watched(h),
+            lambda: self._switched(h),
         ]
-        return self.draw.choices(kinds, (4, 3, 3, 1, 1, 2, 1, 1, 1))[0]()
+        return self.draw.choices(kinds, (4, 3, 3, 1, 1, 2, 1, 1, 1, 2))[0]()
 
     def _norm(self, h: Any) -> Any:
         """Batch norm, fused for images, with moving averages that are updated once a step."""
@@ -105,6 +107,27 @@ class Layers:
                 update = tf.assign_sub(moving, (moving - tf.stop_gradient(mean)) * 0.1)
                 tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
         return y
+
+    def _switched(self, h: Any) -> Any:
+        """Centred by the batch in training, else by a moving average that every step overwrites."""
+        with tf.variable_scope(self._name()):
+            moving = tf.get_variable(
+                "moving_mean", [WIDTH], initializer=tf.zeros_initializer(), trainable=False
+            )
+        value = tf.convert_to_tensor(moving)
+        axes = list(range(h.shape.rank - 1))
+
+        def by_batch() -> tuple[Any, Any]:
+            mean = tf.reduce_mean(h, axes)
+            return h - mean, mean
+
+        centred, mean = tf.cond(self.training, by_batch, lambda: (h - value, value + 1.0))
+        if not hasattr(moving, "_get_variable_list"):
+            # The update must not overtake the read in the branch: the plain program would race.
+            mean = tf.stop_gradient(mean + 0.0 * tf.reduce_sum(centred))
+            update = tf.assign_sub(moving, (moving - mean) * 0.1)
+            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
+        return centred
 
     def _pieces(self, h: Any) -> Any:
         left, right = tf.split(h, 2, axis=-1)
