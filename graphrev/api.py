@@ -153,6 +153,17 @@ def parse_passes(passes: Passes) -> tuple[Pass[Any], ...]:
     return tuple(_parse_pass(item) for item in ([passes] if isinstance(passes, str) else given))
 
 
+def _passes_for(target: Any, passes: Passes) -> tuple[Pass[Any], ...]:
+    """The passes; Python objects hold the functions of a live graph, so there these stay."""
+    chosen = parse_passes(passes)
+    if _is_tf_graph(target):
+        chosen = tuple(
+            pass_ if getattr(pass_, "functions", "") == "keep" else _told(pass_, functions="copy")
+            for pass_ in chosen
+        )
+    return chosen
+
+
 def _parse_pass(given: Any) -> Pass[Any]:
     if isinstance(given, str):
         return parse_pass(given, REGISTRY)
@@ -182,7 +193,7 @@ def analyze(
     Raises:
         GraphrevError: see :func:`load` and :func:`parse_passes`.
     """
-    return _run(_model_of(target), parse_passes(passes), feeds, progress)[1]
+    return _run(_model_of(target), _passes_for(target, passes), feeds, progress)[1]
 
 
 def rewrite(
@@ -206,13 +217,11 @@ def rewrite(
         LiveGraphError: a session has run the graph, or it is finalized; nothing was changed.
         PassError: a pass left an invalid graph behind; nothing was changed.
     """
-    chosen = parse_passes(passes)
+    chosen = _passes_for(target, passes)
     if _is_tf_graph(target):
         from graphrev.io import live
 
         live.check_untouched(target)
-        # Python objects hold the functions of a live graph, so these stay what they are.
-        chosen = tuple(_told(pass_, functions="copy") for pass_ in chosen)
         model, report = _run(_model_of(target), chosen, feeds, progress)
         live.replay_on(target, report.run.edits)
     else:

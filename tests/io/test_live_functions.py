@@ -266,6 +266,16 @@ def test_what_was_built_under_no_rewrite_keeps_its_function() -> None:
         assert not gr.rewrite(graph, PASSES).changed
 
 
+def test_analysis_says_what_a_rewrite_does() -> None:
+    with tf.Graph().as_default() as graph:
+        loss = loss_of(flow.loop)
+        assert gr.analyze(graph, PASSES).changed
+        assert not gr.rewrite(graph, "reversible{functions=keep}").changed
+        once(loss)
+        told = gr.analyze(graph, PASSES).rejections
+        assert told and told == gr.rewrite(graph, PASSES).report.rejections
+
+
 def test_a_function_is_never_changed_in_place() -> None:
     with tf.Graph().as_default() as graph:
         loss_of(flow.loop)
