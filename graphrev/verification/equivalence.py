@@ -132,7 +132,8 @@ def _variables(
         value = np.asarray(values[name])
         if value.dtype.kind == "f":
             noise = draw.uniform(0, 0.01, value.shape)
-            values[name] = (value + noise).astype(value.dtype)
+            if name in second.variable_names:  # not for masks that only the first graph has
+                values[name] = (value + noise).astype(value.dtype)
     return values, ("variables are the initializers' values plus uniform noise in [0, 0.01)",)
 
 

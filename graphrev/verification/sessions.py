@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -89,6 +89,11 @@ class Runner:
 
     def __exit__(self, *_: object) -> None:
         self._session.close()
+
+    @property
+    def variable_names(self) -> Collection[str]:
+        """The graph's variables."""
+        return self._variables.keys()
 
     def reopen(self) -> None:
         """Starts a new session: nothing has a value, and random ops stand at their beginning."""

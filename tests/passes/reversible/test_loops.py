@@ -245,7 +245,11 @@ def test_loop_that_writes_what_it_reads_keeps_the_values_it_read() -> None:
     def body(i: Any, a: Any, b: Any) -> list[Any]:
         with tf.variable_scope("weights", reuse=tf.AUTO_REUSE):
             w = weight("f")
-        a = a + tf.tanh(tf.matmul(b, w))
+        with tf.control_dependencies(
+            [b]
+        ):  # or the read overtakes the write of the iteration before
+            read = tf.identity(w)
+        a = a + tf.tanh(tf.matmul(b, read))
         with tf.control_dependencies([a]):
             moved = tf.assign(w, w * 0.9)
         with tf.control_dependencies([moved]):
