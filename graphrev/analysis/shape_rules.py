@@ -85,6 +85,12 @@ def _listed(known: Inputs, node: Node) -> tuple[Dims, ...]:
     )
 
 
+def _functional(known: Inputs, node: Node) -> tuple[Dims, ...]:
+    """What a functional loop or branch hands out, as far as its attribute says."""
+    listed, count = _listed(known, node), kept_outputs(node)
+    return listed if len(listed) == count else (None,) * count
+
+
 def _read(known: Inputs, node: Node) -> tuple[Dims, ...]:
     return (known.variable(node),)
 
@@ -376,6 +382,8 @@ _RULES: dict[str, Rule] = {
     "Gather": _gather,
     "GatherV2": _gather,
     "IdentityN": _identity_n,
+    **dict.fromkeys(("While", "StatelessWhile", "If", "StatelessIf"), _functional),
+    **dict.fromkeys(("Case", "StatelessCase"), _functional),
     "IteratorGetNext": _listed,
     "IteratorGetNextSync": _listed,
     "MatMul": _matmul,

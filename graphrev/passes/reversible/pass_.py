@@ -111,7 +111,7 @@ class Reversible(Pass[ReversiblePlan]):
             graph,
             on_bodies(self, inner._analyze_level),
             WANTED[self.detect],
-            anchors=partial(anchors, limits),
+            anchors=partial(anchors, limits) if limits.are_set else None,
             copies=self.functions == "copy",
         )
         return behind_functions(done, self._analyze_level)

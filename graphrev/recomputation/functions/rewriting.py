@@ -9,7 +9,7 @@ several places keeps its name where all callers may have the rewritten one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
 
@@ -42,6 +42,7 @@ from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.functions.arguments import body_for, common_shapes
 from graphrev.recomputation.functions.combining import Combined, combine
 from graphrev.recomputation.functions.library import Library
+from graphrev.recomputation.functions.nests import Returned, carried_through, returned_by
 from graphrev.recomputation.functions.plan import Blocks, Done, FunctionPlan, FunctionsDone, Inner
 from graphrev.recomputation.functions.refusals import (
     inside_of,
@@ -72,7 +73,8 @@ def rewrite_functions(
         wanted: whether a function holds anything the pass may want to rewrite; only these, and
             those that call them, are looked at.
         prepare: marks what is to be rewritten in two bodies that were joined.
-        anchors: by the blocks in a loop that carries its variables how often it is to save them.
+        anchors: by the blocks in a loop that carries its variables how often it is to save them;
+            a pair is not carried through inner loops then, for nobody knows how far it would drift.
         copies: functions stay as they are, and loops and branches run rewritten copies of them,
             with the same inputs and outputs. Nothing that is differentiated is touched, nor calls.
     """
@@ -130,7 +132,7 @@ class _Rewriter:
         if not self._wanted:
             return self._done
         self._refuse_broken()
-        _, log = self._level(self._library.around(self._graph))
+        log = self._level(self._library.around(self._graph))[1]
         for name in self._graph.functions:
             # Called from outside the graph, if at all: there a copy would not be found.
             if name not in self._calls.sites and not self._copies:
@@ -151,9 +153,10 @@ class _Rewriter:
             self._seen.add(key)
             self._done.rejections.append(rejection)
 
-    def _level(self, level: Graph) -> tuple[Graph, EditLog]:
+    def _level(self, level: Graph) -> tuple[Graph, EditLog, list[Returned]]:
         """The functional nodes of a level: with their gradients where they are, then alone."""
         log: EditLog = ()
+        returned: list[Returned] = []
         together: set[str] = set()
         tried: set[str] = set()
         shapes: Shapes | None = None
@@ -169,7 +172,9 @@ class _Rewriter:
                 continue
             editor = GraphEditor(self._library.around(level))
             tried |= {twins.forward, twins.backward}
-            if self._rewrite_pair(shapes, editor, twins):
+            change = self._rewrite_pair(shapes, editor, twins)
+            if change is not None:
+                returned += () if self._anchors else returned_by(change)
                 together |= {twins.forward, twins.backward}
                 level, edits = editor.finish()
                 log, shapes = (*log, *edits), None
@@ -180,7 +185,7 @@ class _Rewriter:
             if name not in together and not is_opted_out(node):
                 self._rewrite_alone(editor, name, around, quiet=name in tried)
         level, edits = editor.finish()
-        return level, (*log, *edits)
+        return level, (*log, *edits), returned
 
     def _rewrite_alone(self, editor: GraphEditor, name: str, around: _Lazy, *, quiet: bool) -> None:
         node = editor[name]
@@ -248,17 +253,17 @@ class _Rewriter:
     def _run(self, graph: Graph) -> tuple[Graph, Done]:
         """What is inside a level, then the level; its graph between the two, and the outcome."""
         verify(graph)
-        level, edits = self._level(graph)
+        level, edits, returned = self._level(graph)
         level = level if edits else graph
         done = self._inner(level)
-        return level, done
+        return level, replace(done, graph=carried_through(done.graph, returned))
 
-    def _rewrite_pair(self, shapes: Shapes, editor: GraphEditor, twins: Twins) -> bool:
+    def _rewrite_pair(self, shapes: Shapes, editor: GraphEditor, twins: Twins) -> Change | None:
         where = (twins.forward, twins.backward)
         try:
             wires = self._wires(shapes, editor.graph, twins)
             if not wires:
-                return False
+                return None
             cut = frozenset[Link].intersection(*(w.owned for w in wires))
             outcomes = [self._branch(item, cut) for item in wires]
             nested = any(changed for _, _, changed in outcomes)
@@ -267,20 +272,20 @@ class _Rewriter:
                 for rejection in done.rejections:
                     self._reject(inside_of(twins.forward, where, rejection))
             if not blocks and not nested:
-                return False
+                return None
             every = self._anchors(blocks) if self._anchors and twins.family == "loop" else None
             change = Change.of([demand for demand, _, _ in outcomes], cut, every)
             if change.lacks_anchors(every):
                 self._reject(no_counters(twins))
-                return False
+                return None
             gain = len(change.dropped) - change.saved_each_time
             if gain < 0 or (gain == 0 and not nested):
                 self._reject(no_gain(twins, change))
-                return False
+                return None
             self._wanted.update(write_change(change, editor, self._library))
         except (BodyError, InvalidGraphError) as error:
             self._reject(unreadable(twins.forward, where, error))
-            return False
+            return None
         layout = change.layout
         self._done.plans.append(
             FunctionPlan(
@@ -293,7 +298,7 @@ class _Rewriter:
                 None if layout.anchors is None else layout.anchors[0],
             )
         )
-        return True
+        return change
 
     def _are_linked(self, shapes: Shapes, level: Graph, twins: Twins) -> bool:
         """Whether the one hands values to the other as a loop or branch does to its gradient."""
