@@ -12,6 +12,7 @@ from graphrev.io import encode_graph
 from graphrev.ir import Graph
 from graphrev.pipeline import Code
 from tests.passes.reversible.function_nets import (
+    WIDTH,
     Forward,
     assert_same,
     build,
@@ -89,8 +90,10 @@ def test_loops_three_deep_are_carried_through_too() -> None:
 def test_memory_does_not_grow_with_the_iterations_of_the_outer_loop() -> None:
     graph, _ = build(nest(1, 1), rows=ROWS)
     after = rewrite(graph)[0].after
+    one_stream = ROWS * WIDTH * 4
     assert _peak(graph, 24) > 4 * _peak(graph, 4)
-    assert _peak(after, 24) < 1.15 * _peak(after, 4)
+    # What runs at the same time varies from run to run, by three streams or so.
+    assert _peak(after, 24) - _peak(after, 4) < 20 * one_stream / 2
 
 
 def _peak(graph: Graph, count: int) -> int:
