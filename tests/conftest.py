@@ -39,3 +39,16 @@ def control_flow_v1() -> Iterator[None]:
     yield
     if enabled:
         tf.enable_control_flow_v2()
+
+
+@pytest.fixture
+def control_flow_v2() -> Iterator[None]:
+    """Loops and branches as functions; what was set comes back."""
+    import tensorflow
+
+    tf = tensorflow.compat.v1
+    enabled = tf.control_flow_v2_enabled()
+    tf.enable_control_flow_v2()
+    yield
+    if not enabled:
+        tf.disable_control_flow_v2()

@@ -29,6 +29,11 @@ _REFERENCES = frozenset(
 _REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
 
 
+def is_reference(op: str) -> bool:
+    """Whether the op is a reference variable."""
+    return op in _REFERENCE_VARIABLES
+
+
 def buffer_owner(around: Facts, tensor: TensorRef) -> str | None:
     """The reference variable whose buffer ``tensor`` shares, if any."""
     node = around.graph[tensor.node]
@@ -37,7 +42,7 @@ def buffer_owner(around: Facts, tensor: TensorRef) -> str | None:
             break
         tensor = node.inputs[0]
         node = around.graph[tensor.node]
-    return node.name if node.op in _REFERENCE_VARIABLES else None
+    return node.name if is_reference(node.op) else None
 
 
 def later_updates(around: Facts, variable: str, last: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ values and assignments of other programs do neither. A read of a resource variab
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from graphrev.ir import DType, Node, TensorRef
 from graphrev.ir.deferred import BLOCK_ATTR
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.facts import Facts
-from graphrev.recomputation.guards import buffer_owner, early_updates
+from graphrev.recomputation.guards import buffer_owner, early_updates, is_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,6 @@ class Snapshots:
 
     def __init__(self, around: Facts) -> None:
         self._around = around
-        self._updates: dict[str, tuple[str, ...]] = {}
-        self._after: dict[str, frozenset[str]] = {}
 
     @cached_property
     def _contexts(self) -> Mapping[str, Context]:
@@ -116,17 +114,35 @@ class Snapshots:
 
     def _late(self, owner: str, reader: str) -> tuple[str, ...]:
         """The early updates of a variable that are not over when ``reader`` reads it."""
-        if owner not in self._updates:
-            updates = early_updates(self._around, owner)
-            self._updates[owner] = tuple(u for u in updates if u in self._in_step)
-        return tuple(u for u in self._updates[owner] if reader not in self._behind(u))
+        updates = self._updates.get(owner, ())
+        return tuple(u for u in updates if not self._is_behind(reader, (u,)))
 
-    def _behind(self, update: str) -> frozenset[str]:
-        if update not in self._after:
-            index = self._around.index
-            labels = descendant_labels(index, [[index.ids[update]]], control=True)
-            self._after[update] = frozenset(n for n, label in zip(index.names, labels) if label)
-        return self._after[update]
+    @cached_property
+    def _updates(self) -> Mapping[str, tuple[str, ...]]:
+        """The early updates of each variable that run in a step."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, node in self._around.graph.nodes.items():
+            updates = tuple(early_updates(self._around, name)) if is_reference(node.op) else ()
+            if updates and (run := tuple(u for u in updates if u in self._in_step)):
+                found[name] = run
+        return found
+
+    @cached_property
+    def _bits(self) -> Mapping[str, int]:
+        """The updates, numbered: all of them are followed in one sweep."""
+        return {
+            u: bit for bit, u in enumerate(u for found in self._updates.values() for u in found)
+        }
+
+    @cached_property
+    def _after(self) -> Sequence[int]:
+        """For each node the updates that it comes after, as bits."""
+        index = self._around.index
+        return descendant_labels(index, [[index.ids[u]] for u in self._bits], control=True)
+
+    def _is_behind(self, name: str, updates: Iterable[str]) -> bool:
+        label = self._after[self._around.index.ids[name]]
+        return any(label >> self._bits[update] & 1 for update in updates)
 
     def _base(self, ref: TensorRef) -> TensorRef:
         """The tensor nearest to its variable that ``ref`` shares a buffer with."""
@@ -140,8 +156,8 @@ class Snapshots:
     def _snapshot(self, base: TensorRef, owner: str) -> Snapshot:
         graph = self._around.graph
         updates = self._late(owner, base.node)
-        behind = frozenset[str]().union(*(self._behind(update) for update in updates))
-        readers = tuple(n for n in graph.readers.get(base.node, ()) if n not in behind)
+        reading = graph.readers.get(base.node, ())
+        readers = tuple(n for n in reading if not self._is_behind(n, updates))
         dtype = graph[owner].attrs.get("dtype")
         return Snapshot(
             base,

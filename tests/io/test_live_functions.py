@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,7 @@ from tests import test_gradients_in_control_flow as flow
 
 tf: Any = tensorflow.compat.v1
 PASSES = flow.PASSES
-
-
-@pytest.fixture(autouse=True)
-def functional() -> Iterator[None]:
-    was_v2 = tf.control_flow_v2_enabled()
-    tf.enable_control_flow_v2()
-    yield
-    if not was_v2:
-        tf.disable_control_flow_v2()
+pytestmark = pytest.mark.usefixtures("control_flow_v2")
 
 
 def loss_of(program: flow.Program, step: flow.Step = flow.pair) -> Any:

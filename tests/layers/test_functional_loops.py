@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,15 +11,7 @@ from tests import test_gradients_in_control_flow as functions
 from tests.layers import test_loops_of_tensorflow_1 as v1
 
 tf: Any = tensorflow.compat.v1
-
-
-@pytest.fixture(autouse=True)
-def functional() -> Iterator[None]:
-    was_v2 = tf.control_flow_v2_enabled()
-    tf.enable_control_flow_v2()
-    yield
-    if not was_v2:
-        tf.disable_control_flow_v2()
+pytestmark = pytest.mark.usefixtures("control_flow_v2")
 
 
 def loop_of_loops(step: v1.Step, x1: Any, x2: Any, ours: bool) -> tuple[Any, Any]:

@@ -111,7 +111,7 @@ class Recompute(Pass[RecomputePlan]):
         planned = _whole(plans, planned)
         deferred, left = _deferred(planner, later, chosen.later)
         notes = _fetched(regions, fetched)
-        loops = plan_loops(facts, planner.shapes, planner.contexts, chosen.tasks, planner.fed)
+        loops = plan_loops(planner, chosen.tasks)
         outside = (*notes, *bare, *refused, *unheld, *cyclic, *left)
         rejections = (*outside, *chosen.rejections, *loops.rejections)
         names = {name for plan in (*planned, *deferred) for name in plan.clones}

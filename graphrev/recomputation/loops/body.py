@@ -20,7 +20,7 @@ from graphrev.analysis.frames_stacks import Stack
 from graphrev.analysis.order import topological
 from graphrev.ir import Node, TensorRef
 from graphrev.recomputation.facts import Facts
-from graphrev.recomputation.loops.snapshots import Snapshots
+from graphrev.recomputation.loops.rereads import Rereads
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Body:
     Attributes:
         members: the nodes of each frame in topological order.
         contexts: the loop or branch of each node.
-        snapshots: which variable reads may be repeated.
+        rereads: which variable reads may be repeated.
         gone: stacks that were removed.
         ends: what stands in the gradient loop for the streams that blocks written so far end with.
             Those are there when an iteration starts, so other blocks may read them.
@@ -40,7 +40,7 @@ class Body:
     pair: GradientLoop
     members: Mapping[int, tuple[str, ...]]
     contexts: Mapping[str, Context]
-    snapshots: Snapshots
+    rereads: Rereads
     gone: set[str] = field(default_factory=set[str])
     ends: dict[TensorRef, TensorRef] = field(default_factory=dict[TensorRef, TensorRef])
 
@@ -90,7 +90,7 @@ class Body:
         if ops.is_constant(node.op):
             return True
         if node.op == "ReadVariableOp":
-            return node.inputs[0].node in free and self.snapshots.allows(node.name, self.pair)
+            return node.inputs[0].node in free and self.rereads.allows(node.name, self.pair)
         return is_pure(node) and all(ref.node in free for ref in node.inputs)
 
     @cached_property

@@ -23,7 +23,7 @@ from graphrev.editor import GraphEditor
 from graphrev.ir import AttrValue, Node, TensorRef
 from graphrev.recomputation.facts import Facts
 from graphrev.recomputation.loops.body import Body
-from graphrev.recomputation.loops.snapshots import Snapshots
+from graphrev.recomputation.loops.rereads import Rereads
 from graphrev.recomputation.loops.values import UnreachableError, Values, unreachable
 
 
@@ -181,8 +181,8 @@ class LoopBodies:
     )
 
     @cached_property
-    def _snapshots(self) -> Snapshots:
-        return Snapshots(self.facts, self.facts.flow, self.contexts)
+    def _rereads(self) -> Rereads:
+        return Rereads(self.facts, self.facts.flow, self.contexts)
 
     def branch_of(self, pair: GradientLoop, name: str) -> Context | None:
         """The branch of the loop's body that a node lies in; ``None`` for the body itself."""
@@ -193,7 +193,7 @@ class LoopBodies:
         """The body of a loop, or a branch in it."""
         key = (pair.forward.number, pair.backward.number, place)
         if key not in self.known:
-            about = (self.facts, pair, self.members, self.contexts, self._snapshots)
+            about = (self.facts, pair, self.members, self.contexts, self._rereads)
             if place is None:
                 self.known[key] = Body(*about)
             else:

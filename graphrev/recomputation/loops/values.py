@@ -158,8 +158,8 @@ class Values:
         return TensorRef(name)
 
     def _read_behind(self, read: Node) -> TensorRef:
-        snapshots, pair = self._body.snapshots, self._body.pair
-        handle = snapshots.handle(read.name)
+        rereads, pair = self._body.rereads, self._body.pair
+        handle = rereads.handle(read.name)
         assert handle is not None
         exits = tuple(name for variable in pair.forward.variables for name in variable.exits)
         clone = without_marks(read).evolve(
@@ -170,9 +170,9 @@ class Values:
         )
         clone = clone.evolve(attrs=MappingProxyType({**clone.attrs, **self._attrs}))
         name = self._editor.add(clone, origin=read.name)
-        writers = snapshots.late_writers(read.name, pair)
+        writers = rereads.late_writers(read.name, pair)
         done = name
-        if writers and snapshots.contexts.get(exits[0]):
+        if writers and rereads.contexts.get(exits[0]):
             done = add_done(name, (name,), self._attrs, self._editor)
         for writer in writers:
             self._editor.add_controls(writer, (done,))

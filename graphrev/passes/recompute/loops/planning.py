@@ -11,11 +11,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from graphrev.analysis.frames import Context
 from graphrev.analysis.frames_gradients import GradientLoop
 from graphrev.analysis.frames_loops import find_frames
 from graphrev.analysis.frames_stacks import Stack
-from graphrev.analysis.shapes import Shapes
 from graphrev.editor import GraphEditor
 from graphrev.edits import EditLog
 from graphrev.errors import PassError
@@ -28,13 +26,14 @@ from graphrev.passes.recompute.loops.plan import LoopPlan
 from graphrev.passes.recompute.loops.selection import Task, by_place
 from graphrev.passes.recompute.loops.slices import kept_values
 from graphrev.passes.recompute.loops.writer import LoopWriter
+from graphrev.passes.recompute.planner import Planner
 from graphrev.pipeline import Code, Rejection
 from graphrev.recomputation.facts import Facts
 from graphrev.recomputation.loops.body import Body, members_of_frames
 from graphrev.recomputation.loops.branches import LoopBodies
 from graphrev.recomputation.loops.values import UnreachableError
 from graphrev.recomputation.scopes import common_scope
-from graphrev.recomputation.snapshots import Snapshots, overwritten
+from graphrev.recomputation.snapshots import overwritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +52,14 @@ class _RefusedError(Exception):
         self.rejection = rejection
 
 
-def plan_loops(
-    facts: Facts,
-    shapes: Shapes,
-    contexts: Mapping[str, Context],
-    tasks: Sequence[Task],
-    fed: Container[TensorRef] = frozenset(),
-) -> Outcome:
-    """Plans every loop of ``tasks``.
-
-    Args:
-        contexts: the loop or branch of each node.
-        fed: tensors that users feed by name.
-    """
+def plan_loops(planner: Planner, tasks: Sequence[Task]) -> Outcome:
+    """Plans every loop of ``tasks``."""
     if not tasks:
         return Outcome()
-    left, rejections = list(by_place(facts, contexts, tasks)), list[Rejection]()
-    members = members_of_frames(facts)
+    left, rejections = list(by_place(planner.facts, planner.contexts, tasks)), list[Rejection]()
+    members = members_of_frames(planner.facts)
     while True:
-        attempt = _Attempt(facts, shapes, contexts, members, fed)
+        attempt = _Attempt(planner, members)
         try:
             plans, edits = attempt.run(left)
             return Outcome(plans, edits, tuple(rejections))
@@ -84,15 +72,14 @@ def plan_loops(
 class _Attempt:
     """One try at all loops, on a copy of the graph."""
 
-    facts: Facts
-    shapes: Shapes
-    contexts: Mapping[str, Context]
+    planner: Planner
     members: Mapping[int, tuple[str, ...]]
-    fed: Container[TensorRef]
 
     def __post_init__(self) -> None:
+        self.facts = self.planner.facts
         self._editor = GraphEditor(self.facts.graph)
-        self._bodies = LoopBodies(self.facts, self.members, self.contexts, self._editor)
+        contexts = self.planner.contexts
+        self._bodies = LoopBodies(self.facts, self.members, contexts, self._editor)
 
     def run(self, tasks: Sequence[Task]) -> tuple[tuple[LoopPlan, ...], EditLog]:
         """All plans and their edits.
@@ -116,10 +103,10 @@ class _Attempt:
     def _plan(self, task: Task) -> LoopPlan:
         body = self._bodies.body(task.pair, task.place)
         needs = needs_of(body, task.labels)
-        kept = kept_values(body, self.shapes, needs.sources, self.fed)
+        kept = kept_values(body, self.planner.shapes, needs.sources, self.planner.fed)
         freed = self._freed(body, needs, kept)
         refusal = _not_worth_it(task, needs, freed, self.facts)
-        refusal = refusal or overwritten(Snapshots(self.facts), needs.clones, f"'{task.name}'")
+        refusal = refusal or overwritten(self.planner.snapshots, needs.clones, f"'{task.name}'")
         if refusal is not None:
             raise _RefusedError(task, refusal)
         readers = self.facts.graph.readers
@@ -161,7 +148,7 @@ class _Attempt:
         return None if before is None or after is None else before - after
 
     def _bytes(self, refs: Iterable[TensorRef]) -> int | None:
-        sizes = [self.shapes.bytes(ref) for ref in refs]
+        sizes = [self.planner.shapes.bytes(ref) for ref in refs]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
 

@@ -74,6 +74,7 @@ class BlockPlanning:
     ) -> None:
         item, pair = task.item, task.pair
         self._task = task
+        self._snapshots = around.snapshots
         self._editor = editor
         self._streams = streams
         place = bodies.branch_of(pair, item.chain.halves[-1].y.node)
@@ -108,7 +109,7 @@ class BlockPlanning:
         for stream in (*item.chain.outputs, *saved):
             self._streams[stream] = self.values.bring(self._as_pushed(stream))
         writer = self._undo(_lowest_needed(item, self._uses), ())
-        refused = wait_for_exits(self.body, item, (), self._editor)
+        refused = wait_for_exits(self.body, item, (), self._snapshots, self._editor)
         if refused is not None:
             raise RefusedError(refused)
         return self._finish(writer)

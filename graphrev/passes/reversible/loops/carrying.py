@@ -62,7 +62,7 @@ class SpanPlanning:
             raise RefusedError(nothing_gained(tasks[0].item))
         body = self.bodies.body(span.pair)
         for task in tasks:
-            refused = wait_for_exits(body, task.item, left, self.editor)
+            refused = wait_for_exits(body, task.item, left, self.around.snapshots, self.editor)
             if refused is not None:
                 raise RefusedError(refused)
         return self._plans

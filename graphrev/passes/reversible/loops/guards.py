@@ -17,7 +17,11 @@ from graphrev.recomputation.snapshots import Snapshots, overwritten
 
 
 def wait_for_exits(
-    body: Body, item: Candidate, exits: Sequence[str], editor: GraphEditor
+    body: Body,
+    item: Candidate,
+    exits: Sequence[str],
+    snapshots: Snapshots,
+    editor: GraphEditor,
 ) -> Rejection | None:
     """Makes late updates of what the block reads wait for ``exits``, or says why none can."""
     around = body.around
@@ -34,7 +38,7 @@ def wait_for_exits(
                 return Rejection(Code.VARIABLE_CHANGES, reason, (update, owner, last))
             editor.add_controls(update, exits)
     names = [name for region in item.regions for name in region.nodes]
-    return overwritten(Snapshots(around), names, f"the loop of '{last}'")
+    return overwritten(snapshots, names, f"the loop of '{last}'")
 
 
 def _at_top(body: Body, update: str) -> bool:

@@ -34,7 +34,7 @@ _HANDS_ON = ENTERS | {"Identity", "Switch", "RefSwitch"}
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshots:
+class Rereads:
     """Answers for one graph.
 
     Attributes:
