@@ -155,3 +155,9 @@ def test_what_newly_crosses_devices_is_on_the_page(fixtures: Path) -> None:
     words = _Page(replace(found, run=run).to_html()).words
     assert "Newly crosses devices" in words
     assert str(after[name].inputs[0]) in words and "/job:elsewhere/task:7" in words
+
+
+def test_each_line_of_the_verification_is_a_line_of_the_page() -> None:
+    text = compared().to_html(verification="verification: numeric: differs\n  since pass 1")
+    words = [word.strip() for word in _Page(text).words]
+    assert "verification: numeric: differs" in words and "since pass 1" in words

@@ -27,7 +27,8 @@ def _parts(diff: GraphDiff, verification: str | None) -> Iterator[str]:
     yield f'<p class="sources">{_sources(diff)}</p>'
     yield f"<p>{_lead(diff)}</p>{_cards(diff)}"
     if verification:
-        yield f'<p class="verified">{escape(verification, 2000)}</p>'
+        lines = verification[:2000].splitlines()
+        yield "".join(f'<p class="verified">{escape(line, 2000)}</p>' for line in lines)
     yield "</header>"
     for step in diff.run.steps if diff.run else ():
         yield _step(step)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from graphrev.analysis.frames_gradients import constant_integer
+from graphrev.analysis.shapes import Shapes
 from graphrev.ir import Graph, TensorRef
 from graphrev.passes.mask.plan import GradientMask
 from graphrev.passes.mask.rewiring import copied_views, rewires
 from graphrev.passes.mask.roles import JOINS
+from graphrev.passes.mask.signals import Piece
 from graphrev.passes.mask.trace import Kernel
 from graphrev.pipeline import Code, Rejection
 
@@ -26,6 +29,24 @@ def joined(graph: Graph, kernels: Sequence[Kernel]) -> dict[str, str]:
                     group = owner.setdefault(tensor.node, group)
         groups[kernel.name] = group
     return groups
+
+
+def piece_of(shapes: Shapes, join: TensorRef, source: TensorRef) -> Piece | None:
+    """Where ``source`` lies in what a join puts out, if sizes and axis are known."""
+    graph = shapes.graph
+    *parts, last = graph[join.node].inputs
+    axis = constant_integer(graph, last)
+    if axis is None or parts.count(source) != 1:
+        return None
+    dims = [shapes.of(part).dims for part in parts[: parts.index(source) + 1]]
+    known = [tuple(size for size in each or () if size is not None) for each in dims]
+    rank = len(known[-1])
+    if any(each is None or len(each) != rank or len(own) != rank for each, own in zip(dims, known)):
+        return None
+    if not -rank <= axis < rank:
+        return None
+    begin = sum(own[axis] for own in known[:-1])
+    return Piece(tuple(begin if at == axis % rank else 0 for at in range(rank)), known[-1])
 
 
 def drop_torn(graph: Graph, matched: Sequence[_Matched]) -> tuple[Rejection, ...]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from graphrev.ir import DType, Graph, TensorRef
 
 if TYPE_CHECKING:
     from graphrev.passes.mask.plan import GradientMask
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a joined kernel: ``size`` elements from ``begin`` on, along each axis."""
+
+    begin: tuple[int, ...]
+    size: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +28,13 @@ class Slope:
         parts: the gradients to sum, each with the views to undo.
         weights: the read of the kernel that the forward pass made.
         updates: the ops that then change the kernel.
+        pieces: where the kernel lies in what a join puts out, by the join's output.
     """
 
     parts: tuple[GradientMask, ...]
     weights: TensorRef
     updates: tuple[str, ...]
+    pieces: Mapping[TensorRef, Piece] = field(default_factory=dict[TensorRef, Piece])
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,8 +168,10 @@ class ReversiblePlan(LevelPlan):
         pairs += sum(block["pairs"] for block in inside)
         clones = sum(len(half.clones) for block in self.blocks for half in block.halves)
         clones += sum(loop.recomputed for loop in self.loops)
+        blocks = len(self.blocks) + len(self.loops) + len(inside)
         return (
-            f"{len(self.blocks) + len(self.loops) + len(inside)} blocks of {pairs} residual pairs, "
+            f"{blocks} {'block' if blocks == 1 else 'blocks'} of "
+            f"{pairs} residual {'pair' if pairs == 1 else 'pairs'}, "
             f"{clones} nodes recomputed, "
             f"{len(self.rejections)} left alone"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,14 @@ def branched() -> Any:
     return tf.reduce_sum(tf.cond(taken, lambda: tf.tanh(tf.matmul(x, w)), lambda: x))
 
 
-def parted() -> Any:
-    with tf.variable_scope("", partitioner=tf.fixed_size_partitioner(2)):
+def parted(parts: int = 2, axis: int = 0, resource: bool = False) -> Any:
+    """Multiplied by twice."""
+    split = tf.fixed_size_partitioner(parts, axis)
+    with tf.variable_scope("", partitioner=split, use_resource=resource):
         start = tf.random_normal_initializer(stddev=0.3, seed=1)
         w = tf.get_variable("w", [4, 4], initializer=start)
-    return tf.reduce_sum(tf.tanh(tf.matmul(inputs(), w)))
+    whole = tf.convert_to_tensor(w)
+    return tf.reduce_sum(tf.tanh(tf.matmul(tf.tanh(tf.matmul(inputs(), whole)), whole)))
 
 
 def looped_resource() -> Any:
@@ -73,7 +76,7 @@ def built_in(flow: str, build: Callable[[], Any], **options: Any) -> Graph:
 
 
 @pytest.mark.parametrize("options", NEEDS_GRADIENT, ids=lambda o: next(iter(o.values())))
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["loop", "branch"])
 @pytest.mark.parametrize("flow", ["v1", "v2"])
 def test_kernel_whose_gradient_is_not_plain_is_left_alone_with_a_reason(
     case: str, options: dict[str, Any], flow: str
@@ -89,7 +92,7 @@ def test_kernel_whose_gradient_is_not_plain_is_left_alone_with_a_reason(
     if left["w"].code is Code.NO_GRADIENT:
         assert left["w"].reason.startswith(asks)
     else:
-        assert flow == "v2" and case != "parts"
+        assert flow == "v2"
         assert left["w"].code is Code.KERNEL_SHARED
         assert "Kernel 'w' is passed into a function by" in left["w"].reason
 
@@ -134,26 +137,64 @@ def test_gradient_that_leaves_a_loop_is_taken_exactly(
             assert (session.value(names["mask"]) == by_hand.updated(running, 0.5)).all()
 
 
-def test_rigl_grows_by_the_gradient_that_leaves_a_loop() -> None:
-    graph = built_in("v1", looped)
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+@pytest.mark.parametrize(("parts", "axis"), [(2, 0), (3, 0), (3, 1)])
+@pytest.mark.parametrize("criterion", FIGURES)
+def test_each_part_of_a_kernel_takes_its_own_part_of_the_gradient(
+    criterion: str, parts: int, axis: int, resource: bool
+) -> None:
+    """Figures and masks of all parts after each of six steps."""
+    graph = built_in("v1", lambda: parted(parts, axis, resource))
+    session = Session(mask(graph, sparsity=0.5, frequency=2, criterion=criterion)[0].after)
+    names = {key: added(session.graph, key) for key in ("mask", "score")}
+    kernels = sorted(name for name in names["mask"] if name != "u")
+    assert len(kernels) == parts
+
+    def whole(of: Mapping[str, str]) -> Any:
+        found = [session.value(of[name]).astype(np.float64) for name in kernels]
+        return np.concatenate(found, axis)
+
+    running = np.zeros((4, 4))
+    for step in range(1, 7):
+        w, m = whole({name: name for name in kernels}), whole(names["mask"])
+        u = session.value("u").astype(np.float64) * session.value(names["mask"]["u"])
+        running = FIGURES[criterion](running, w * slope(w, u, m, 2), m)
+        session.run("train", X)
+        np.testing.assert_allclose(whole(names["score"]), running, 1e-4, 1e-6)
+        if step % 2 == 0:
+            cuts = np.cumsum([session.value(name).shape[axis] for name in kernels])[:-1]
+            wanted = [by_hand.updated(one, 0.5) for one in np.split(running, cuts, axis)]
+            assert (whole(names["mask"]) == np.concatenate(wanted, axis)).all()
+
+
+@pytest.mark.parametrize("case", ["loop", "parts"])
+def test_rigl_grows_by_the_gradient_of_the_loop_or_of_the_part(case: str) -> None:
+    graph = built_in("v1", CASES[case])
     spec = "rigl(drop_fraction=0.5,anneal=constant)"
     session = Session(mask(graph, sparsity=0.5, frequency=1, regrowth=spec)[0].after)
-    names = {kernel: added(session.graph, "mask")[kernel] for kernel in ("w", "u")}
+    masks = added(session.graph, "mask")
+    parts = sorted(name for name in masks if name != "u")
+
+    def values(of: Iterable[str]) -> list[Any]:
+        return [session.value(name).astype(np.float64) for name in of]
+
     grown = 0
     for _ in range(8):
-        w, u, m, mask_u = (
-            session.value(name).astype(np.float64) for name in ("w", "u", *names.values())
-        )
-        grow_by = np.abs(slope(w, mask_u * u, m, 3))
+        w, before = np.concatenate(values(parts)), values(masks[name] for name in parts)
+        u, mask_u = values(("u", masks["u"]))
+        turns = 3 if case == "loop" else 2
+        grow_by = np.abs(slope(w, mask_u * u, np.concatenate(before), turns))
         session.run("train", X)
-        after = session.value("w").astype(np.float64)
-        found = session.value(names["w"])
-        gained = (found > 0) & (m == 0)
-        grown += gained.sum()
-        assert (found == 0).sum() == 8
-        if gained.any():
-            assert grow_by[gained].min() >= grow_by[(found == 0) & (m == 0)].max(initial=0.0)
-            assert (after[gained] == 0).all()
+        found = values(masks[name] for name in parts)
+        for m, new, wish, after in zip(
+            before, found, np.split(grow_by, len(parts)), values(parts), strict=True
+        ):
+            gained = (new > 0) & (m == 0)
+            grown += gained.sum()
+            assert (new == 0).sum() == new.size // 2
+            if gained.any():
+                assert wish[gained].min() >= wish[(new == 0) & (m == 0)].max(initial=0.0)
+                assert (after[gained] == 0).all()
     assert grown
 
 
