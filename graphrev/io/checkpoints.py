@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from graphrev.errors import OutputError, UsageError, printable
 from graphrev.io.writing import scratch_folder, sync_tree
 
 Format = Literal["v1", "v2"]
+_SLICED = frozenset({"float32", "float64", "int32", "int64"})
+"""Types that TensorFlow puts together again from slices (util/tensor_bundle/tensor_bundle.cc)."""
+
+
+class _Piece(NamedTuple):
+    """A variable, or a slice of one in ``SaveV2``'s words: the whole shape, and what is taken."""
+
+    name: str
+    slice: str
+    value: Any
 
 
 def read_checkpoint(prefix: str | Path) -> dict[str, Any]:
@@ -73,8 +83,9 @@ def write_checkpoint(prefix: str | Path, values: Mapping[str, Any], form: Format
     The files are made in a folder of their own, synced and moved, the index last. The index says
     how many data files there are, and their names say it too: the new ones are of another number
     than any that is there, so the old index keeps its own until it is replaced. Whoever reads, and
-    whenever this process is killed, there is the old checkpoint or the whole new one. (A checkpoint
-    of one variable cannot be split: replacing it, for a moment there is none.)
+    whenever this process is killed, there is the old checkpoint or the whole new one. A variable
+    that is alone is saved in slices where that takes several files, as a partitioned one is; a
+    single number, or half precision, cannot be: replacing it, for a moment there is no checkpoint.
 
     Args:
         prefix: the checkpoint's name; its folder must exist.
@@ -88,13 +99,14 @@ def write_checkpoint(prefix: str | Path, values: Mapping[str, Any], form: Format
 
     target = Path(prefix)
     shown = printable(str(prefix))
-    names = sorted(values)
     try:
         with scratch_folder(target) as folder:
-            shards = 1 if form == "v1" else _new_number(target, len(names))
+            shards = 1 if form == "v1" else _new_number(target)
+            pieces = _pieces(values, shards)
+            shards = shards if shards <= len(pieces) else 1
             inner = folder / target.name
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-                save, fed = _save(tf, inner, names, values, form, shards)
+                save, fed = _save(tf, inner, pieces, form, shards)
                 session.run(save, fed)
             sync_tree(folder)
             _move(inner, target, form, shards)
@@ -105,11 +117,33 @@ def write_checkpoint(prefix: str | Path, values: Mapping[str, Any], form: Format
         ) from None
 
 
-def _new_number(target: Path, variables: int) -> int:
-    """How many data files to write: a number of which there are none, or 1."""
+def _new_number(target: Path) -> int:
+    """How many data files to write: a number of which there are none."""
     numbers = {int(path.name.rpartition("-")[2]) for path in _data_files(target)}
-    free = next(number for number in range(1, len(numbers) + 2) if number not in numbers)
-    return free if free <= variables else 1
+    return next(number for number in range(1, len(numbers) + 2) if number not in numbers)
+
+
+def _pieces(values: Mapping[str, Any], least: int) -> list[_Piece]:
+    """The variables, one of them in slices where there are fewer than ``least``."""
+    whole = [_Piece(name, "", values[name]) for name in sorted(values)]
+    missing = max(least - len(whole), 0)
+    for place, piece in enumerate(whole if missing else ()):
+        sizes = piece.value.shape
+        axis = next((axis for axis, size in enumerate(sizes) if size > missing), None)
+        if axis is not None and piece.value.dtype.name in _SLICED:
+            return [*whole[:place], *_slices(piece, axis, missing + 1), *whole[place + 1 :]]
+    return whole
+
+
+def _slices(piece: _Piece, axis: int, count: int) -> Iterator[_Piece]:
+    """A variable in parts, named as ``tf.train.Saver`` names those of a partitioned one."""
+    import numpy as np
+
+    sizes, start = piece.value.shape, 0
+    for part in np.array_split(piece.value, count, axis):
+        taken = [f"{start},{part.shape[axis]}" if at == axis else "-" for at in range(len(sizes))]
+        yield _Piece(piece.name, f"{' '.join(map(str, sizes))} {':'.join(taken)}", part)
+        start += part.shape[axis]
 
 
 def _data_files(target: Path) -> list[Path]:
@@ -139,18 +173,16 @@ def _move(inner: Path, target: Path, form: Format, shards: int) -> None:
 def _save(
     tf: Any,
     prefix: Path,
-    names: list[str],
-    values: Mapping[str, Any],
+    pieces: list[_Piece],
     form: Format,
     shards: int,
 ) -> Any:
     """The op that writes, and what is fed to it (a constant may not be larger than 2 GiB)."""
     fed: dict[Any, Any] = {}
-    for name in names:
-        value = values[name]
+    for _, _, value in pieces:
         kind = tf.string if value.dtype.kind in "OSU" else tf.as_dtype(value.dtype)
         fed[tf.compat.v1.placeholder(kind, value.shape)] = value
-    tensors = list(fed)
+    tensors, names, slices = list(fed), [p.name for p in pieces], [p.slice for p in pieces]
     if form == "v1":
         return tf.raw_ops.Save(filename=str(prefix), tensor_names=names, data=tensors), fed
     prefixes = [f"{prefix}.{number}" for number in range(shards)] if shards > 1 else [str(prefix)]
@@ -158,7 +190,7 @@ def _save(
         tf.raw_ops.SaveV2(
             prefix=part,
             tensor_names=names[number::shards],
-            shape_and_slices=[""] * len(names[number::shards]),
+            shape_and_slices=slices[number::shards],
             tensors=tensors[number::shards],
         )
         for number, part in enumerate(prefixes)

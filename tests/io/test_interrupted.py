@@ -9,9 +9,11 @@ import os
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow
 
 from graphrev.errors import OutputError
 from graphrev.io.checkpoints import read_checkpoint, write_checkpoint
@@ -19,6 +21,7 @@ from graphrev.io.writing import write_file, write_folder
 from tools.interrupt.__main__ import in_child, kill_at_each_line, kill_writes
 from tools.interrupt.writers import KINDS
 
+tf: Any = tensorflow.compat.v1
 _QUICK = [kind for kind in KINDS if kind != "checkpoint"]
 
 
@@ -53,12 +56,8 @@ class Killed(BaseException):
     """Stands for a SIGKILL at a chosen place."""
 
 
-@pytest.mark.parametrize("moves", range(4))
-def test_a_checkpoint_is_whole_after_each_of_its_moves(
-    moves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old, new = ({"a": np.full(3, n), "b": np.full(2, 10.0 * n)} for n in (1, 2))
-    write_checkpoint(tmp_path / "c", old)
+def _kill_after(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets so many files be moved, and no more."""
     real, left = os.replace, [moves]
 
     def replace(source: object, target: object) -> None:
@@ -68,6 +67,15 @@ def test_a_checkpoint_is_whole_after_each_of_its_moves(
         real(source, target)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "replace", replace)
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_a_checkpoint_is_whole_after_each_of_its_moves(
+    moves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = ({"a": np.full(3, n), "b": np.full(2, 10.0 * n)} for n in (1, 2))
+    write_checkpoint(tmp_path / "c", old)
+    _kill_after(moves, monkeypatch)
     try:
         write_checkpoint(tmp_path / "c", new)
     except Killed:
@@ -89,12 +97,37 @@ def test_a_checkpoint_that_was_replaced_many_times_leaves_no_litter(tmp_path: Pa
     assert len(list(tmp_path.iterdir())) <= 3
 
 
-def test_a_checkpoint_of_one_variable_is_replaced(tmp_path: Path) -> None:
-    for number in range(3):
-        write_checkpoint(tmp_path / "c", {"a": np.full(2, number)})
-    assert read_checkpoint(tmp_path / "c")["a"].tolist() == [2, 2]
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["c.data-00000-of-00001", "c.index"]
+@pytest.mark.parametrize("shape", [(2,), (1, 3), (1,), ()], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "bool"])
+def test_a_checkpoint_of_one_variable_is_replaced(
+    shape: tuple[int, ...], dtype: str, tmp_path: Path
+) -> None:
+    """Each time as a whole; every reader sees one variable."""
+    values = [np.arange(3 * n, 3 * n + np.prod(shape)).reshape(shape).astype(dtype) for n in (0, 1)]
+    for number in (0, 1, 0, 1):
+        write_checkpoint(tmp_path / "c", {"a": values[number]})
+        found = read_checkpoint(tmp_path / "c")
+        assert list(found) == ["a"] and found["a"].dtype == values[number].dtype
+        np.testing.assert_array_equal(found["a"], values[number])
+        with tf.Graph().as_default(), tf.Session() as session:
+            restored = tf.get_variable("a", shape, values[number].dtype)
+            tf.train.Saver().restore(session, str(tmp_path / "c"))
+            np.testing.assert_array_equal(session.run(restored), values[number])
+    assert len(list(tmp_path.iterdir())) <= 3
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_a_checkpoint_of_one_variable_is_whole_after_each_of_its_moves(
+    moves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checkpoint(tmp_path / "c", {"a": np.zeros((1, 4))})
+    _kill_after(moves, monkeypatch)
+    try:
+        write_checkpoint(tmp_path / "c", {"a": np.ones((1, 4))})
+    except Killed:
+        assert not read_checkpoint(tmp_path / "c")["a"].any()
+    else:
+        assert moves == 3 and read_checkpoint(tmp_path / "c")["a"].all()
 
 
 def _limited(write: object, largest: int) -> None:
