@@ -13,6 +13,7 @@ from graphrev.analysis.ops import is_optimizer_apply, output_count
 from graphrev.analysis.shape_inputs import Inputs, declared, integer, integers, named
 from graphrev.analysis.shape_rules_nn import NN_RULES
 from graphrev.analysis.shape_rules_slices import strided_slice
+from graphrev.analysis.shape_rules_spaces import batch_to_space, space_to_batch
 from graphrev.analysis.shape_values import broadcast_axes
 from graphrev.ir import Node, Shape, TensorValue
 
@@ -372,6 +373,7 @@ _RULES: dict[str, Rule] = {
     "AssignSubVariableOp": _assign_resource,
     "AssignVariableOp": _assign_resource,
     "BatchMatMul": _batch_matmul,
+    "BatchToSpaceND": batch_to_space,
     "BatchMatMulV2": _batch_matmul,
     "BroadcastGradientArgs": _gradient_args,
     "BroadcastTo": _from_value(1),
@@ -405,6 +407,7 @@ _RULES: dict[str, Rule] = {
     "Shape": _shape,
     "ShapeN": _shape,
     "Slice": _slice,
+    "SpaceToBatchND": space_to_batch,
     "Split": _split,
     "SplitV": _split,
     "Squeeze": _squeeze,

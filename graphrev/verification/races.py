@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from graphrev.analysis import ops
 from graphrev.analysis.order import ancestor_labels, descendant_labels, index_of
-from graphrev.ir import Graph
+from graphrev.ir import Graph, Node, TensorRef
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -92,9 +92,9 @@ def _of_reference(graph: Graph, variable: str, needed: frozenset[str]) -> _Acces
     while pending:
         source = pending.pop()
         for name in graph.readers.get(source, ()):
-            if name not in needed:
-                continue
             node = graph[name]
+            if name not in needed or _takes_for_nobody(graph, node, source):
+                continue
             writes = any(
                 node.inputs[slot].node == source
                 for slot in ops.mutates_ref_input(node.op)
@@ -106,3 +106,14 @@ def _of_reference(graph: Graph, variable: str, needed: frozenset[str]) -> _Acces
                 seen.add(name)
                 pending.append(name)
     return _Access(variable, tuple(writers), tuple(n for n in readers if n not in seen))
+
+
+def _takes_for_nobody(graph: Graph, node: Node, source: str) -> bool:
+    """Whether an ``IdentityN`` takes a value that nobody reads from it.
+
+    A block that is to be differentiated later takes its weights so, for the gradient to come.
+    """
+    if node.op != "IdentityN":
+        return False
+    places = [place for place, ref in enumerate(node.inputs) if ref.node == source]
+    return not any(graph.readers_of(TensorRef(node.name, place)) for place in places)

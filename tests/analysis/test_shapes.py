@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -261,3 +262,28 @@ def test_input_pipeline_has_the_shapes_it_declares() -> None:
     fed = infer_shapes(snapshot(live), {"IteratorGetNext": Shape((2, 3))})
     assert fed.of(TensorRef("out")) == Shape((2, 3))
     assert fed.of(TensorRef("IteratorGetNext", 1)) == Shape((4,))
+
+
+@pytest.mark.parametrize("batch", [None, 8])
+@pytest.mark.parametrize("shape", [(12, 10, 3), (13, 9, 3)], ids=str)
+@pytest.mark.parametrize("rate", [2, 3])
+def test_a_dilated_convolution_keeps_the_batch_it_moved_space_into(
+    batch: int | None, shape: tuple[int, ...], rate: int
+) -> None:
+    """TensorFlow 1 writes it as a convolution of blocks of space."""
+
+    def build(x: Any) -> Any:
+        sizes = [math.ceil(size / rate) * rate - size for size in shape[:2]]
+        pads = [[rate, rate + size] for size in sizes]
+        kernel = tf.ones([3, 3, 3, 3])
+        moved = tf.raw_ops.SpaceToBatchND(input=x, block_shape=[rate, rate], paddings=pads)
+        y = tf.nn.conv2d(moved, kernel, 1, "VALID")
+        crops = [[0, size] for size in sizes]
+        return tf.raw_ops.BatchToSpaceND(input=y, block_shape=[rate, rate], crops=crops)
+
+    shapes, live = inferred(build, [batch, *shape])
+    agrees(shapes, live)
+    x, y = (TensorRef(next(o.name for o in live.get_operations() if o.type == kind))
+            for kind in ("Placeholder", "BatchToSpaceND"))  # fmt: skip
+    assert shapes.of(y).dims == (batch, *shape)
+    assert shapes.same(x, y)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+import graphrev
+from graphrev.io import encode_graph
 from graphrev.ir import Graph, TensorRef
 from graphrev.verification import verify
 from graphrev.verification.races import races
@@ -62,3 +66,37 @@ def test_a_race_that_only_the_second_graph_has_is_a_difference() -> None:
     outcome = verify(before, after, fetches=["loss", "train"])
     assert not outcome.ok
     assert "race" in {item.kind for item in outcome.comparisons if not item.ok}
+
+
+def of_two_nets() -> Graph:
+    """Pairs that are trained, and the same pairs of other weights, which nothing differentiates.
+
+    The other net's weights are updated by the first one's gradients, as in A3C.
+    """
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [4, 8], "x")
+        ends: list[Any] = []
+        for net in ("shared", "local"):
+            with tf.variable_scope(net):
+                x1, x2 = dense(x, "one", resource=False), dense(x, "two", resource=False)
+                for number in range(2):
+                    x1 = x1 + dense(x2, f"f{number}", resource=False)
+                    x2 = x2 + dense(x1, f"g{number}", resource=False)
+                ends.append(tf.reduce_mean(tf.square(x1 + x2), name="loss"))
+        shared, local = (tf.trainable_variables(net) for net in ("shared", "local"))
+        optimizer = tf.train.GradientDescentOptimizer(0.1)
+        gradients = tf.tuple(tf.gradients(ends[1], local))
+        optimizer.apply_gradients(zip(gradients, shared), name="train")
+        return snapshot(graph)
+
+
+def test_a_block_without_gradients_does_not_race_by_being_prepared_for_them() -> None:
+    """What it hands its weights to computes nothing with them."""
+    graph = of_two_nets()
+    outcome = graphrev.rewrite(
+        tf.GraphDef.FromString(encode_graph(graph)), "reversible{detect=structural}"
+    )
+    after = outcome.model.graph
+    assert [n for n in after.nodes.values() if n.op == "IdentityN" and n.name not in graph]
+    found = verify(graph, after, fetches=["train", "shared/loss"])
+    assert not [item for item in found.comparisons if item.kind == "race"], found.to_text()

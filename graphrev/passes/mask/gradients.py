@@ -38,6 +38,13 @@ _CARRIERS = frozenset(
     "Merge Pack Sum Mean CheckNumerics IdentityN".split()
 )
 """Ops that only carry, clip, scale or sum a gradient on its way to the update."""
+_HANDS_ON = {
+    True: frozenset({"Identity", "Enter", "Switch"}),
+    False: frozenset({"RefIdentity", "RefEnter", "RefSwitch"}),
+}
+"""What hands a variable on to what writes it, by whether it is a resource; an optimizer may run in
+a branch, where the gradients are finite."""
+_SWITCHES = frozenset({"Switch", "RefSwitch"})
 _READS = frozenset({"ReadVariableOp", "VariableV2", "Variable", "VarHandleOp", "Const"})
 
 
@@ -90,8 +97,11 @@ class Gradients:
         if outside is None:
             return "It enters a loop in several forms, and one gradient leaves it."
         found |= outside
-        if not found and self._updates[kernel.name] and self._is_trained(kernel):
+        updates = self._updates[kernel.name]
+        if not found and updates and self._is_trained(kernel):
             return "The variable is updated, but no gradient was found that leads there."
+        if not found and any(ops.is_optimizer_apply(self._graph[name].op) for name in updates):
+            return f"'{updates[0]}' updates it by gradients of something else."
         return tuple(found.values()) if group == kernel.name else ()
 
     def _is_trained(self, kernel: Kernel) -> bool:
@@ -219,14 +229,14 @@ def _is_reshape(graph: Graph, name: str) -> bool:
 def updated_by(graph: Graph, variable: str) -> tuple[str, ...]:
     """The nodes that change the variable from what the graph computes (not its initializer)."""
     found: list[str] = []
-    handles = [TensorRef(variable)]
+    handles, is_resource = [TensorRef(variable)], graph[variable].op == "VarHandleOp"
     while handles:
         handle = handles.pop()
         for reader in graph.readers_of(handle):
             node = graph[reader]
-            if node.op in ("Identity", "Enter", "RefEnter", "Switch") and node.inputs[0] == handle:
-                if graph[variable].op == "VarHandleOp":
-                    handles.append(TensorRef(reader))
+            if node.op in _HANDS_ON[is_resource] and node.inputs[0] == handle:
+                outputs = 2 if node.op in _SWITCHES else 1
+                handles += [TensorRef(reader, output) for output in range(outputs)]
             elif _updates(node, handle):
                 found.append(reader)
     return tuple(found)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from graphrev.passes.mask.plan import GradientMask
 
 
+_HANDS_ON = frozenset({"Identity", "ReadVariableOp", "Enter", "Switch", "RefSwitch"})
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A part of a joined kernel: ``size`` elements from ``begin`` on, along each axis."""
@@ -68,7 +71,7 @@ NO_SIGNALS = Signals()
 def variable_of(graph: Graph, ref: TensorRef) -> Variable | None:
     """The variable that a tensor is a read of, or the handle of."""
     node = graph[ref.node]
-    while node.op in ("Identity", "ReadVariableOp", "Enter") and node.inputs:
+    while node.op in _HANDS_ON and node.inputs:
         node = graph[node.inputs[0].node]
     dtype = node.attrs.get("dtype")
     if node.op not in ("VarHandleOp", "VariableV2", "Variable") or not isinstance(dtype, DType):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from graphrev.analysis import ops
 from graphrev.analysis.order import ancestor_labels, descendant_labels, index_of, topological
 from graphrev.errors import UsageError, printable
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
@@ -14,6 +15,7 @@ from graphrev.passes.mask.schedule import Schedule
 
 _ADVANCES = frozenset({"AssignAdd", "AssignAddVariableOp"})
 _READS = frozenset({"ReadVariableOp", "Identity"})
+_HANDS_ON = frozenset({"Identity", "Enter", "RefIdentity", "Switch", "RefSwitch"})
 _COUNTS = frozenset({DType.INT32, DType.INT64})
 
 
@@ -102,9 +104,16 @@ def _ends(graph: Graph, kernels: Sequence[str], given: str | None) -> list[str]:
     # Adam reads the powers of its betas after it has assigned them, for nobody.
     ends = [name for name in ends if graph[name].op != "ReadVariableOp"] or ends
     partial = [n for n in sinks if labels[n] != whole and graph[n].op not in _READS]
+    # Code under control_dependencies leaves dead ops behind an update: nobody trains by them.
+    partial = [name for name in partial if not ends or _does_something(graph[name])]
     if partial or not ends:
         raise _ambiguous(ends + partial or sinks)
     return ends
+
+
+def _does_something(node: Node) -> bool:
+    """Whether running the node alone does anything: it groups others, or changes a state."""
+    return node.op == "NoOp" or ops.is_stateful(node.op)
 
 
 def _updates(graph: Graph, kernels: Sequence[str]) -> list[str]:
@@ -188,7 +197,7 @@ def step_variables(graph: Graph, among: Iterable[str]) -> list[str]:
 
 def _handle_source(graph: Graph, node: Node) -> str:
     ref = node.inputs[0]
-    while graph[ref.node].op in ("Identity", "Enter", "RefIdentity") and graph[ref.node].inputs:
+    while graph[ref.node].op in _HANDS_ON and graph[ref.node].inputs:
         ref = graph[ref.node].inputs[0]
     return ref.node
 

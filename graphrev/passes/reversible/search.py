@@ -23,6 +23,7 @@ import networkx as nx
 
 from graphrev.analysis import ops
 from graphrev.ir import TensorRef
+from graphrev.ir.marks import KERNEL_ATTR
 from graphrev.passes.reversible.halves import Half, Pair
 from graphrev.passes.reversible.region import BudgetExceededError, Region, region_between
 from graphrev.passes.reversible.sums import Reading, is_sum, readings
@@ -83,7 +84,15 @@ def _pairs_ending_in(around: Surroundings, reading: Reading, mark: str | None) -
         )
         for inner in _inner_sums(around, between)
     )
-    return Found(pairs, () if pairs else (_ordinary(around, reading, p),))
+    missed = not pairs and not _is_bookkeeping(around, reading, p)
+    return Found(pairs, (_ordinary(around, reading, p),) if missed else ())
+
+
+def _is_bookkeeping(around: Surroundings, reading: Reading, p: TensorRef) -> bool:
+    """Whether a sum updates a moving average or serves a mask: nobody took it for a block."""
+    node = around.graph[p.node]
+    reads = node.op == "Identity" and ops.is_variable(around.graph[node.inputs[0].node].op)
+    return reads or KERNEL_ATTR in around.graph[reading.y.node].attrs
 
 
 def _cannot_be_stream(around: Surroundings, tensor: TensorRef) -> bool:

@@ -243,3 +243,16 @@ def test_code_is_given_with_its_nodes(code: Code, monkeypatch: pytest.MonkeyPatc
     assert all(r.nodes and r.reason.endswith(".") for r in given)
     if code is not Code.FETCHED and not plan.blocks:
         assert outcome.after is graph
+
+
+def test_moving_averages_are_not_named_as_pairs_that_were_missed() -> None:
+    with tf.Graph().as_default() as graph:
+        h = dense(tf.placeholder(tf.float32, [4, 8], "x"), "stem", resource=False)
+        zeros = tf.zeros_initializer()
+        moving = tf.get_variable("moving", [8], initializer=zeros, use_resource=False)
+        mean = tf.reduce_mean(h * moving, 0)
+        tf.assign_sub(moving, (moving - mean) * 0.1)
+        tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(h))
+        before = snapshot(graph)
+    _, plan = rewrite(before)
+    assert plan.rejections == ()
