@@ -28,6 +28,7 @@ SEEDS = Path(__file__).resolve().parent / "seeds"
 _STRUCTURAL = "reversible{detect=structural}"
 _STATELESS = "reversible{detect=structural,random=stateless}"
 _MASK = "mask{sparsity=0.5,first=masked,last=masked}"
+_MOVEMENT = "mask{sparsity=0.5,first=masked,last=masked,include=parts,criterion=movement}"
 SOURCES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "branch": ("cond_block", _STRUCTURAL),
@@ -45,7 +46,13 @@ SOURCES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Seed by name: the fixture it is cut from, and the pass that must still change it."""
 BUILT: Mapping[str, str | None] = MappingProxyType(
-    {"masked": _MASK, "forward": "reversible", "regions": "recompute", "functional": None}
+    {
+        "masked": _MASK,
+        "parts": _MOVEMENT,
+        "forward": "reversible",
+        "regions": "recompute",
+        "functional": None,
+    }
 )
 """Seed by name: built by :func:`_built`; without a pass it is kept as it is."""
 
@@ -101,6 +108,10 @@ def _layers(tf: Any, name: str, first: Any, second: Any) -> None:
     elif name == "regions":
         with recompute_scope():
             first = tf.tanh(tf.matmul(tf.sin(first), v))
+    elif name == "parts":
+        split = tf.fixed_size_partitioner(2)
+        with tf.variable_scope("parts", partitioner=split, use_resource=False):
+            first = tf.matmul(first, tf.convert_to_tensor(tf.get_variable("kernel", [4, 4])))
     elif name == "functional":
         first = tf.cond(tf.reduce_sum(second) > 0.0, lambda: tf.matmul(first, v), lambda: first)
         first, second = tf.while_loop(
