@@ -67,8 +67,7 @@ class Sides:
         gradients where the branch is not taken, and trains nothing. The variables show whether
         the second graph does so too.
         """
-        self.load()
-        alive = tuple(living(self.first, chosen.gradients, self.feeds))
+        alive = tuple(self._living(self.first, chosen.gradients, self.feeds))
         dead = len(chosen.gradients) - len(alive)
         noted = (f"{dead} gradients have no value in this step, where a branch is not taken",)
         return replace(chosen, gradients=alive), noted if dead else ()
@@ -76,24 +75,29 @@ class Sides:
     def without_lost_gradients(self, chosen: Fetches) -> tuple[Fetches, tuple[TensorRef, ...]]:
         """The fetches without gradients that only the second graph does not compute, and those."""
         fed = {**self.feeds, **self.seeds}
-        alive = tuple(living(self.second, chosen.gradients, fed))
+        alive = tuple(self._living(self.second, chosen.gradients, fed))
         lost = tuple(ref for ref in chosen.gradients if ref not in alive)
         return replace(chosen, gradients=alive), lost
 
     def living_probes(self, probes: Sequence[TensorRef]) -> frozenset[TensorRef]:
         """Those of the second graph's tensors that have a value in this step."""
-        return frozenset(living(self.second, probes, {**self.feeds, **self.seeds}))
+        return frozenset(self._living(self.second, probes, {**self.feeds, **self.seeds}))
 
+    def _living(
+        self,
+        session: Runner | RecordedRunner,
+        tensors: Sequence[TensorRef],
+        feeds: Mapping[TensorRef, Any],
+    ) -> Iterator[TensorRef]:
+        """Those that have a value in this step, each found out in a step of its own.
 
-def living(
-    session: Runner | RecordedRunner,
-    tensors: Sequence[TensorRef],
-    feeds: Mapping[TensorRef, Any],
-) -> Iterator[TensorRef]:
-    """Those that have a value in this step, each found out in a step of its own."""
-    for ref in tensors:
-        try:
-            session.run([ref], (), feeds)
-        except DeadTensorError:
-            continue
-        yield ref
+        Every step starts from the same values: which branch it takes may depend on a counter, as
+        where gradients of several steps are summed before they are applied.
+        """
+        for ref in tensors:
+            session.load(self.values)
+            try:
+                session.run([ref], (), feeds)
+            except DeadTensorError:
+                continue
+            yield ref

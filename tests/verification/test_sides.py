@@ -9,9 +9,7 @@ import pytest
 
 from graphrev.api import verify
 from graphrev.errors import VerificationError
-from graphrev.ir import Graph, TensorRef
-from graphrev.verification.sessions import Runner
-from graphrev.verification.sides import living
+from graphrev.ir import Graph
 from tests.nets import dense, snapshot, tf
 
 pytestmark = pytest.mark.usefixtures("control_flow_v1")
@@ -52,15 +50,6 @@ def test_gradients_that_wait_for_a_branch_not_taken_are_left_out(
     kinds = {item.kind for item in outcome.comparisons}
     assert kinds == {"output", "variable"} | ({"gradient"} if taken else set())
     assert taken != any("no value in this step" in note for note in outcome.notes)
-
-
-def test_tensors_with_a_value_are_told_from_those_without() -> None:
-    graph = waiting(False)
-    update = TensorRef(next(n.name for n in graph.nodes.values() if n.op == "AssignAdd"))
-    loss = TensorRef("loss")
-    with Runner(graph, "only") as runner:
-        runner.load(runner.initial_values())
-        assert list(living(runner, [update, loss], {})) == [loss]
 
 
 def test_a_fetch_that_is_named_and_has_no_value_is_an_error() -> None:

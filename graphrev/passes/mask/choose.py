@@ -14,12 +14,12 @@ from graphrev.errors import UsageError, printable
 from graphrev.ir import Graph
 from graphrev.ir.marks import group_of, is_opted_out, is_prunable, kernel_of, role_of
 from graphrev.passes.mask.derived import CHANGES, changed_use, weights_only
-from graphrev.passes.mask.gradients import updated_by
 from graphrev.passes.mask.inside import kernels_inside
 from graphrev.passes.mask.joins import joined
 from graphrev.passes.mask.mirrors import mirrored
 from graphrev.passes.mask.roles import CONVOLUTIONS, VIEWS, kernel_positions
 from graphrev.passes.mask.trace import Kernel, lookup_of, other_readers, reads_itself
+from graphrev.passes.mask.updates import updated_by
 from graphrev.pipeline import Code, Rejection
 
 _LARGEST = 2**31 - 1

@@ -31,21 +31,7 @@ from graphrev.passes.mask.roles import (
     is_filter_gradient,
 )
 from graphrev.passes.mask.trace import Kernel
-
-_CARRIERS = frozenset(
-    "Identity Cast Reshape Transpose Squeeze ExpandDims AddN Add AddV2 Sub Neg Mul RealDiv Div "
-    "Select SelectV2 Minimum Maximum ClipByValue Slice StridedSlice Split ConcatV2 Exit Switch "
-    "Merge Pack Sum Mean CheckNumerics IdentityN".split()
-)
-"""Ops that only carry, clip, scale or sum a gradient on its way to the update."""
-_HANDS_ON = {
-    True: frozenset({"Identity", "Enter", "Switch"}),
-    False: frozenset({"RefIdentity", "RefEnter", "RefSwitch"}),
-}
-"""What hands a variable on to what writes it, by whether it is a resource; an optimizer may run in
-a branch, where the gradients are finite."""
-_SWITCHES = frozenset({"Switch", "RefSwitch"})
-_READS = frozenset({"ReadVariableOp", "VariableV2", "Variable", "VarHandleOp", "Const"})
+from graphrev.passes.mask.updates import carried, updated_by
 
 
 @dataclass
@@ -68,10 +54,11 @@ class Gradients:
         self._groups = joined(graph, kernels)
         self._updates = {kernel.name: updated_by(graph, kernel.name) for kernel in kernels}
         self._sinks: dict[str, frozenset[str]] = {}
+        names = frozenset(self._updates)
         for name, mutators in self._updates.items():
             group = self._groups[name]
             found = self._sinks.get(group, frozenset())
-            self._sinks[group] = found | frozenset(_carried(graph, mutators))
+            self._sinks[group] = found | frozenset(carried(graph, mutators, names))
         self._candidates = self._find()
 
     def updates(self, kernel: Kernel) -> tuple[str, ...]:
@@ -224,44 +211,3 @@ def _slots(candidate: Node, data: TensorRef, slot: int) -> Iterator[int]:
 
 def _is_reshape(graph: Graph, name: str) -> bool:
     return graph[name].op == "Reshape"
-
-
-def updated_by(graph: Graph, variable: str) -> tuple[str, ...]:
-    """The nodes that change the variable from what the graph computes (not its initializer)."""
-    found: list[str] = []
-    handles, is_resource = [TensorRef(variable)], graph[variable].op == "VarHandleOp"
-    while handles:
-        handle = handles.pop()
-        for reader in graph.readers_of(handle):
-            node = graph[reader]
-            if node.op in _HANDS_ON[is_resource] and node.inputs[0] == handle:
-                outputs = 2 if node.op in _SWITCHES else 1
-                handles += [TensorRef(reader, output) for output in range(outputs)]
-            elif _updates(node, handle):
-                found.append(reader)
-    return tuple(found)
-
-
-def _updates(node: Node, handle: TensorRef) -> bool:
-    if node.op in ("Assign", "AssignVariableOp") or node.inputs[0] != handle:
-        return False
-    if node.op in ("AssignSubVariableOp", "AssignAddVariableOp", "AssignSub", "AssignAdd"):
-        return True
-    return ops.is_optimizer_apply(node.op) or "Scatter" in node.op
-
-
-def _carried(graph: Graph, mutators: Sequence[str]) -> Iterator[str]:
-    """The nodes from which a gradient is carried to ``mutators``."""
-    seen: set[str] = set()
-    pending = [ref.node for name in mutators for ref in graph[name].inputs[1:]]
-    while pending:
-        name = pending.pop()
-        node = graph[name]
-        if name in seen or node.op in _READS:
-            continue
-        seen.add(name)
-        yield name
-        if node.op == "Exit":
-            continue
-        if node.op in _CARRIERS:
-            pending.extend(ref.node for ref in node.inputs)

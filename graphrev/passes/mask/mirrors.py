@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from graphrev.analysis import ops
 from graphrev.errors import UsageError, printable
 from graphrev.ir import Graph, TensorRef
-from graphrev.passes.mask.gradients import updated_by
+from graphrev.passes.mask.updates import updated_by
 
 _ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 _Key = tuple[TensorRef, frozenset[TensorRef]]

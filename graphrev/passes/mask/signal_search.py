@@ -9,7 +9,6 @@ from graphrev.analysis.frames import control_contexts
 from graphrev.analysis.shapes import Shapes, infer_shapes
 from graphrev.ir import Graph
 from graphrev.passes.mask.criteria import Criterion
-from graphrev.passes.mask.gradients import updated_by
 from graphrev.passes.mask.joins import joined
 from graphrev.passes.mask.plan import GradientMask
 from graphrev.passes.mask.regrowth import Regrowth, slots_of
@@ -18,6 +17,7 @@ from graphrev.passes.mask.signals import Signals, Slope
 from graphrev.passes.mask.slopes import in_part, slope_of
 from graphrev.passes.mask.trace import Kernel
 from graphrev.passes.mask.training import in_training_step
+from graphrev.passes.mask.updates import updated_by
 from graphrev.pipeline import Code, Rejection
 
 _Matched = tuple[Kernel, Sequence[GradientMask]]

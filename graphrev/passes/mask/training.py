@@ -8,12 +8,13 @@ from graphrev.analysis import ops
 from graphrev.analysis.order import ancestor_labels, descendant_labels, index_of, topological
 from graphrev.errors import UsageError, printable
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
-from graphrev.passes.mask.gradients import updated_by
 from graphrev.passes.mask.mirrors import without_copies
 from graphrev.passes.mask.plan import UpdatePlan
 from graphrev.passes.mask.schedule import Schedule
+from graphrev.passes.mask.updates import assigns_from_itself, updated_by
 
 _ADVANCES = frozenset({"AssignAdd", "AssignAddVariableOp"})
+_ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 _READS = frozenset({"ReadVariableOp", "Identity"})
 _HANDS_ON = frozenset({"Identity", "Enter", "RefIdentity", "Switch", "RefSwitch"})
 _COUNTS = frozenset({DType.INT32, DType.INT64})
@@ -165,8 +166,16 @@ def _before(graph: Graph, ends: Sequence[str]) -> list[str]:
 
 
 def _advances(graph: Graph, name: str, step: str) -> bool:
-    node = graph[name]
-    return node.op in _ADVANCES and _handle_source(graph, node) == step
+    return _advanced_by(graph, graph[name]) == step
+
+
+def _advanced_by(graph: Graph, node: Node) -> str | None:
+    """The integer scalar variable that a node adds to, or assigns a value computed from it."""
+    if node.op not in _ADVANCES and node.op not in _ASSIGNS:
+        return None
+    source = _handle_source(graph, node)
+    counts = node.op in _ADVANCES or assigns_from_itself(graph, node, source)
+    return source if _is_counter(graph[source]) and counts else None
 
 
 def _step(graph: Graph, behind: Sequence[str]) -> Node:
@@ -187,11 +196,9 @@ def step_variables(graph: Graph, among: Iterable[str]) -> list[str]:
     """The integer scalar variables that ``among`` advances."""
     found: dict[str, None] = {}
     for name in among:
-        node = graph[name]
-        if node.op in _ADVANCES:
-            source = graph[_handle_source(graph, node)]
-            if _is_counter(source):
-                found[source.name] = None
+        source = _advanced_by(graph, graph[name])
+        if source is not None:
+            found[source] = None
     return list(found)
 
 

@@ -11,6 +11,7 @@ import pytest
 from graphrev.errors import UsageError
 from graphrev.ir import Graph
 from graphrev.pipeline import Code
+from graphrev.verification import verify
 from tests.nets import snapshot, tf
 from tests.passes.mask.nets import Session, added, batch, mask, variable, zeros
 
@@ -112,3 +113,100 @@ def test_a_kernel_that_a_copy_is_trained_for_is_left_alone() -> None:
     assert found["shared"].code is Code.GRADIENT_UNCLEAR
     assert "gradients of something else" in found["shared"].reason
     assert found["local"].code is Code.NOT_TRAINED
+
+
+def by_assignments(resource: bool) -> None:
+    """BERT's optimizer: Adam with weight decay in plain arithmetic, the step counted by hand."""
+    step = tf.train.get_or_create_global_step()
+    loss = tf.reduce_sum(tf.square(tf.matmul(product("v", resource), variable("w", [4, 4]))))
+    done: list[Any] = []
+    weights = tf.trainable_variables()
+    for gradient, w in zip(tf.gradients(loss, weights), weights):
+        m = tf.get_variable(f"{w.op.name}_m", [4, 4], trainable=False, use_resource=resource,
+                            initializer=tf.zeros_initializer())  # fmt: skip
+        following = 0.9 * m + 0.1 * gradient
+        done += [w.assign(w - 0.1 * (following + 0.01 * w)), m.assign(following)]
+    tf.group(*done, step.assign(step + 1), name="train")
+
+
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+@pytest.mark.parametrize("criterion", ["magnitude", "taylor"])
+def test_an_optimizer_of_plain_arithmetic_trains_to_the_sparsity(
+    criterion: str, resource: bool
+) -> None:
+    """The first kernel's gradient is no input gradient's twin: it is known by where it leads."""
+    graph = of(lambda: by_assignments(resource))
+    outcome, plan = mask(graph, sparsity=0.5, begin=1, end=4, frequency=1, criterion=criterion)
+    assert {kernel.variable: len(kernel.gradients) for kernel in plan.kernels} == {"v": 1, "w": 1}
+    session = Session(outcome.after)
+    for _ in range(6):
+        session.run("train", X)
+    assert zeros(session) == {"v": 8, "w": 8}
+
+
+def summed_up(resource: bool) -> None:
+    """Gradients of two steps are added before they are applied."""
+    step = tf.train.get_or_create_global_step()
+    optimizer = tf.train.MomentumOptimizer(0.1, 0.9)
+    loss = tf.reduce_sum(tf.square(tf.matmul(product("v", resource), variable("w", [4, 4]))))
+    zero = tf.zeros_initializer()
+    count = tf.get_variable("count", [], tf.int64, zero, trainable=False)
+    sums: list[tuple[Any, Any]] = []
+    added_up: list[Any] = [count.assign_add(1)]
+    for gradient, w in optimizer.compute_gradients(loss):
+        name = f"{w.op.name}_sum"
+        held = tf.get_variable(name, [4, 4], None, zero, trainable=False, use_resource=resource)
+        added_up.append(held.assign_add(gradient))
+        sums.append((held, w))
+    with tf.control_dependencies(added_up):
+        due = tf.equal(count.read_value() % 2, 0)
+
+        def apply() -> Any:
+            means = [(held.read_value() / 2.0, w) for held, w in sums]
+            with tf.control_dependencies([optimizer.apply_gradients(means, step)]):
+                return tf.group(*(held.assign(tf.zeros([4, 4])) for held, _ in sums))
+
+        tf.group(tf.cond(due, apply, tf.no_op), name="train")
+
+
+@pytest.mark.usefixtures("control_flow_v1")
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+def test_gradients_that_are_summed_up_first_are_masked(resource: bool) -> None:
+    graph = of(lambda: summed_up(resource))
+    options = {"begin": 0, "frequency": 1, "end": 2, "global_step": "global_step"}
+    outcome, plan = mask(graph, sparsity=0.5, **options)
+    assert [len(kernel.gradients) for kernel in plan.kernels] == [1, 1]
+    session = Session(outcome.after)
+    for _ in range(8):
+        session.run("train", X)
+    assert zeros(session) == {"v": 8, "w": 8}
+    session.run("train", X)
+    for kernel, name in added(session.graph, "mask").items():
+        held = session.value(f"{kernel}_sum")
+        assert not held[session.value(name) == 0].any() and held.any()
+
+
+@pytest.mark.usefixtures("control_flow_v1")
+def test_a_step_that_depends_on_a_counter_is_verified_from_the_same_count() -> None:
+    """Each gradient is asked for in a step of its own, and a step changes the counter."""
+    graph = of(lambda: summed_up(False))
+    found = verify(graph, graph)
+    assert found.ok and any("where a branch is not taken" in note for note in found.notes)
+
+
+def normalized() -> None:
+    """A state that is computed from itself by products, as in spectral normalization."""
+    step = tf.train.get_or_create_global_step()
+    state = variable("state", [1, 4])
+    h = product("w")
+    following = tf.nn.l2_normalize(tf.matmul(tf.matmul(state, h, transpose_b=True), h))
+    loss = tf.reduce_sum(tf.square(h)) + tf.reduce_sum(tf.stop_gradient(following))
+    weights = [v for v in tf.trainable_variables() if v.op.name == "w"]
+    done = tf.train.GradientDescentOptimizer(0.1).minimize(loss, step, var_list=weights)
+    tf.group(done, state.assign(following), name="train")
+
+
+def test_a_state_that_is_computed_from_itself_is_not_trained() -> None:
+    _, plan = mask(of(normalized), sparsity=0.5)
+    assert [kernel.variable for kernel in plan.kernels] == ["w"]
+    assert [r.nodes[0] for r in plan.rejections if r.code is Code.NOT_TRAINED] == ["state"]

@@ -94,9 +94,10 @@ def test_no_stream_is_pushed_in_either_loop(body: OuterBody) -> None:
 
 def peak_of(graph: Graph, count: int) -> int:
     """Peak of one step whose outer loop runs ``count`` times, by its allocation records."""
+    config = tf.ConfigProto(inter_op_parallelism_threads=1, intra_op_parallelism_threads=1)
     metadata = tf.RunMetadata()
     options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
-    with tf.Graph().as_default() as live, tf.Session(graph=live) as session:
+    with tf.Graph().as_default() as live, tf.Session(graph=live, config=config) as session:
         tf.import_graph_def(tf.GraphDef.FromString(encode_graph(graph)), name="")
         session.run([op for op in live.get_operations() if op.name.endswith("/Assign")])
         feeds = {"x:0": np.full([4096, 8], 0.1, np.float32), "n:0": 3, "times:0": count}
