@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from graphrev.analysis import ops
+from graphrev.analysis.order import descendant_labels, index_of
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
 from graphrev.ir import Graph, Node, TensorRef, TensorValue
@@ -18,6 +20,9 @@ SHAPES_ATTR = "_output_shapes"
 _FIXED = 3
 """The save ops read the file name, tensor names and slices before the tensors."""
 _ASSIGN = frozenset({"Assign", "AssignVariableOp"})
+_ASKS = frozenset({"IsVariableInitialized", "VarIsInitializedOp"})
+_READS_ONLY = 1
+"""The label of what depends on a variable and asks for none."""
 
 
 def find_savers(graph: Graph, kernels: frozenset[str]) -> tuple[SaverPlan, ...]:
@@ -102,15 +107,34 @@ def _slices(graph: Graph, node: Node, places: Mapping[str, int]) -> Iterator[tup
 def find_initializers(graph: Graph, kernels: frozenset[str]) -> tuple[tuple[str, str], ...]:
     """``(kernel, group)`` for each op that waits for a kernel's initializer and nothing reads."""
     found: dict[tuple[str, str], None] = {}
-    for name, node in graph.nodes.items():
-        if node.op not in _ASSIGN or node.inputs[0].node not in kernels:
-            continue
-        if graph[node.inputs[1].node].op in (_RESTORE, "Identity") and _is_restore(graph, node):
-            continue
+    assigns = [name for name, node in graph.nodes.items() if node.op in _ASSIGN]
+    for name in _initializing(graph, [n for n in assigns if graph[n].inputs[0].node in kernels]):
         for group in graph.control_readers.get(name, ()):
             if graph[group].op == "NoOp":
-                found[node.inputs[0].node, group] = None
+                found[graph[name].inputs[0].node, group] = None
     return tuple(found)
+
+
+def _initializing(graph: Graph, assigns: Sequence[str]) -> Iterator[str]:
+    """Those of ``assigns`` that give a variable its first value.
+
+    What a step computes from variables is an update: of an optimizer in plain arithmetic, a clipped
+    weight, a copy. An initializer reads other variables only where it asks whether they have a
+    value yet (``initialized_value``).
+    """
+    index = index_of(graph)
+    kinds = [
+        [index.ids[name] for name, node in graph.nodes.items() if holds(node.op)]
+        for holds in (ops.is_variable, _ASKS.__contains__)
+    ]
+    labels = descendant_labels(index, kinds, control=False)
+    for name in assigns:
+        node = graph[name]
+        restored = graph[node.inputs[1].node].op in (_RESTORE, "Identity")
+        if restored and _is_restore(graph, node):
+            continue
+        if labels[index.ids[node.inputs[1].node]] != _READS_ONLY:
+            yield name
 
 
 def _is_restore(graph: Graph, assign: Node) -> bool:

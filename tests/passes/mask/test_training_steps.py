@@ -138,10 +138,57 @@ def test_an_optimizer_of_plain_arithmetic_trains_to_the_sparsity(
     graph = of(lambda: by_assignments(resource))
     outcome, plan = mask(graph, sparsity=0.5, begin=1, end=4, frequency=1, criterion=criterion)
     assert {kernel.variable: len(kernel.gradients) for kernel in plan.kernels} == {"v": 1, "w": 1}
+    assert not resets(outcome.after, "train")
     session = Session(outcome.after)
     for _ in range(6):
         session.run("train", X)
     assert zeros(session) == {"v": 8, "w": 8}
+
+
+def resets(graph: Graph, step: str) -> list[str]:
+    """The initializers of masks that a step waits for."""
+    masks = added(graph, "mask").values()
+    waits = (graph[name] for name in graph[step].control_inputs)
+    return [one.name for one in waits if one.inputs and one.inputs[0].node in masks]
+
+
+def clipped(resource: bool) -> None:
+    """As critics are trained: all weights are clipped behind the step."""
+    step = tf.train.get_or_create_global_step()
+    loss = tf.reduce_sum(tf.square(tf.matmul(product("v", resource), variable("w", [4, 4]))))
+    weights = tf.trainable_variables()
+    done = tf.train.GradientDescentOptimizer(0.1).minimize(loss, step)
+    with tf.control_dependencies([done]):
+        values = [tf.clip_by_value(w.read_value(), -0.5, 0.5) for w in weights]
+        tf.group(*(w.assign(value) for w, value in zip(weights, values)), name="train")
+
+
+def copied(resource: bool) -> None:
+    """Kernels that are also set to what others hold, as a target network's are."""
+    step = tf.train.get_or_create_global_step()
+    start = variable("start", [4, 4]).initialized_value()
+    copy = tf.get_variable("copy", None, None, start, use_resource=resource)
+    x = tf.placeholder(tf.float32, [2, 4], "x")
+    loss = tf.reduce_sum(tf.square(tf.matmul(tf.tanh(tf.matmul(x, variable("w", [4, 4]))), copy)))
+    tf.train.GradientDescentOptimizer(0.1).minimize(loss, step, name="train")
+    held = variable("held", [4, 4], resource=resource)
+    tf.group(copy.assign(tf.convert_to_tensor(held)), name="back")
+    tf.global_variables_initializer()
+
+
+@pytest.mark.usefixtures("control_flow_v1")
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+def test_only_initializers_start_masks_anew(resource: bool) -> None:
+    """A group that assigns what was computed from variables is none."""
+    outcome, _ = mask(of(lambda: clipped(resource)), sparsity=0.5, begin=0, end=2, frequency=1)
+    assert not resets(outcome.after, "train")
+    session = Session(outcome.after)
+    for _ in range(5):
+        session.run("train", X)
+        assert zeros(session) == {"v": 8, "w": 8}
+    after = mask(of(lambda: copied(resource)), sparsity=0.5)[0].after
+    assert not resets(after, "back")
+    assert len(resets(after, "init")) == len(added(after, "mask"))
 
 
 def summed_up(resource: bool) -> None:
