@@ -19,7 +19,7 @@ _NAME, _OP, _INPUT, _DEVICE, _ATTR = range(1, 6)
 _NAME_KEY, _OP_KEY, _INPUT_KEY, _DEVICE_KEY, _ATTR_KEY = (
     number << 3 | wire.BYTES for number in range(1, 6)
 )
-_CARET = ord("^")
+_CARET = b"^"
 
 
 class LazyAttrs(Mapping[str, AttrValue]):
@@ -115,7 +115,7 @@ def decode_node(raw: bytes, inputs: InputParser) -> Node:
     extra = b""
     for key, start, end in wire.spans(raw):
         if key == _INPUT_KEY:
-            if raw[start] == _CARET and end > start:
+            if raw[start : start + 1] == _CARET:
                 controls.append(intern(wire.text(raw[start + 1 : end])))
             else:
                 data.append(inputs.tensor(raw[start:end]))

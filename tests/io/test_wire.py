@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphrev.io import wire
+from graphrev.errors import GraphrevError
+from graphrev.io import decode_graph, wire
 
 FIELDS = st.one_of(
     st.tuples(st.integers(1, 2**29 - 1), st.just(wire.VARINT), st.integers(0, 2**64 - 1)),
@@ -67,3 +68,11 @@ def test_a_value_of_the_wrong_type_is_refused() -> None:
         wire.floats(b"abc")
     with pytest.raises(wire.WireError):
         list(wire.packed(wire.BYTES, b"\x80"))
+
+
+@pytest.mark.parametrize("after", [b"", b"\x1a\x00", b"\x1a\x01^"])
+def test_an_input_of_no_letters_is_refused_wherever_the_node_ends(after: bytes) -> None:
+    """The last field of the file, too: there is no letter left to look at."""
+    node = b"\x0a\x01n" + b"\x12\x04NoOp" + b"\x1a\x00" + after
+    with pytest.raises(GraphrevError):
+        decode_graph(b"\x0a" + bytes([len(node)]) + node)
