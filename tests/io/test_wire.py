@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphrev.errors import GraphrevError
 from graphrev.io import decode_graph, wire
 
 FIELDS = st.one_of(
@@ -74,5 +73,5 @@ def test_a_value_of_the_wrong_type_is_refused() -> None:
 def test_an_input_of_no_letters_is_refused_wherever_the_node_ends(after: bytes) -> None:
     """The last field of the file, too: there is no letter left to look at."""
     node = b"\x0a\x01n" + b"\x12\x04NoOp" + b"\x1a\x00" + after
-    with pytest.raises(GraphrevError):
+    with pytest.raises(wire.WireError, match="without a name"):
         decode_graph(b"\x0a" + bytes([len(node)]) + node)
