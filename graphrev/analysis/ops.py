@@ -16,6 +16,7 @@ __all__ = [
     "OpFacts",
     "input_count",
     "is_aliasing",
+    "is_assignment",
     "is_constant",
     "is_control_flow_v1",
     "is_gradient_op",
@@ -38,6 +39,7 @@ __all__ = [
 _VARIABLES = frozenset(
     {"Variable", "VariableV2", "TemporaryVariable", "VarHandleOp", "AutoReloadVariable"}
 )
+_ASSIGNMENTS = frozenset({"Assign", "AssignVariableOp"})
 _READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "_ReadVariablesOp"})
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 _CONTROL_FLOW_V1 = frozenset(
@@ -175,6 +177,11 @@ def stateless_twin(op: str) -> str | None:
 def is_variable(op: str) -> bool:
     """Whether the op holds a variable (a reference's buffer or a resource's handle)."""
     return op in _VARIABLES
+
+
+def is_assignment(op: str) -> bool:
+    """Whether the op overwrites a variable with its second input."""
+    return op in _ASSIGNMENTS
 
 
 def is_variable_read(op: str) -> bool:

@@ -197,7 +197,7 @@ def _initializers(graph: Graph, variables: Mapping[str, Node]) -> dict[str, Tens
     """For each variable the tensor its first plain Assign stores, where that needs no feed."""
     found: dict[str, TensorRef] = {}
     for node in graph.nodes.values():
-        if node.op in ("Assign", "AssignVariableOp") and len(node.inputs) == 2:
+        if ops.is_assignment(node.op) and len(node.inputs) == 2:
             target, value = node.inputs
             source = graph[value.node].op
             restored = source.startswith("Restore")

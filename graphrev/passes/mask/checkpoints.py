@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphrev.analysis import ops
 from graphrev.analysis.saved_names import saved_names
 from graphrev.errors import UsageError, printable
 from graphrev.io.tensors import to_numpy
@@ -211,7 +212,7 @@ class MaskedGraph:
     def _initial(self, variable: Node) -> Any:
         for reader in self._graph.readers_of(TensorRef(variable.name)):
             node = self._graph[reader]
-            if node.op not in ("Assign", "AssignVariableOp"):
+            if not ops.is_assignment(node.op):
                 continue
             value = self._graph[node.inputs[1].node].attrs.get("value")
             if isinstance(value, TensorValue):

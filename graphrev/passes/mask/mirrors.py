@@ -15,7 +15,6 @@ from graphrev.errors import UsageError, printable
 from graphrev.ir import Graph, TensorRef
 from graphrev.passes.mask.updates import updated_by
 
-_ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 _Key = tuple[TensorRef, frozenset[TensorRef]]
 
 
@@ -46,7 +45,7 @@ def starts_with(graph: Graph, variable: str) -> TensorRef | None:
     values = [
         graph[reader].inputs[1]
         for reader in graph.readers_of(TensorRef(variable))
-        if graph[reader].op in _ASSIGNS and graph[reader].inputs[0] == TensorRef(variable)
+        if ops.is_assignment(graph[reader].op) and graph[reader].inputs[0] == TensorRef(variable)
     ]
     starts = {_origin(graph, value) for value in values}
     return starts.pop() if len(starts) == 1 else None

@@ -32,6 +32,12 @@ VIEWS = frozenset(
     "Switch".split()
 )
 """Ops whose output holds the elements of input 0 and nothing else."""
+HANDLE_VIEWS = frozenset({"Identity", "Enter", "Switch"})
+"""What hands a resource variable on to what reads or writes it; an optimizer may run in a branch,
+where the gradients are finite."""
+REFERENCE_VIEWS = frozenset({"RefIdentity", "RefEnter", "RefSwitch"})
+"""The same of a reference variable, to what writes it."""
+HANDS_VARIABLE_ON = HANDLE_VIEWS | REFERENCE_VIEWS
 JOINS = frozenset({"ConcatV2"})
 """Ops that put kernels (partitions of one, usually) side by side."""
 METADATA = frozenset({"Shape", "ShapeN", "Size", "Rank"})

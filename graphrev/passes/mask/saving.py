@@ -19,7 +19,6 @@ _RESTORE = "RestoreV2"
 SHAPES_ATTR = "_output_shapes"
 _FIXED = 3
 """The save ops read the file name, tensor names and slices before the tensors."""
-_ASSIGN = frozenset({"Assign", "AssignVariableOp"})
 _ASKS = frozenset({"IsVariableInitialized", "VarIsInitializedOp"})
 _READS_ONLY = 1
 """The label of what depends on a variable and asks for none."""
@@ -88,7 +87,7 @@ def _restored(
         node = graph[name]
         if node.op in ("Identity", "Reshape"):
             pending.extend((reader, place) for reader in graph.readers.get(name, ()))
-        elif node.op in _ASSIGN and node.inputs[0].node in kernels:
+        elif ops.is_assignment(node.op) and node.inputs[0].node in kernels:
             places[node.inputs[0].node] = place
             waiting = graph.control_readers.get(name, ())
             group = group or next((w for w in waiting if graph[w].op == "NoOp"), None)
@@ -107,7 +106,7 @@ def _slices(graph: Graph, node: Node, places: Mapping[str, int]) -> Iterator[tup
 def find_initializers(graph: Graph, kernels: frozenset[str]) -> tuple[tuple[str, str], ...]:
     """``(kernel, group)`` for each op that waits for a kernel's initializer and nothing reads."""
     found: dict[tuple[str, str], None] = {}
-    assigns = [name for name, node in graph.nodes.items() if node.op in _ASSIGN]
+    assigns = [name for name, node in graph.nodes.items() if ops.is_assignment(node.op)]
     for name in _initializing(graph, [n for n in assigns if graph[n].inputs[0].node in kernels]):
         for group in graph.control_readers.get(name, ()):
             if graph[group].op == "NoOp":

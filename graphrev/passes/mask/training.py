@@ -10,13 +10,12 @@ from graphrev.errors import UsageError, printable
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
 from graphrev.passes.mask.mirrors import without_copies
 from graphrev.passes.mask.plan import UpdatePlan
+from graphrev.passes.mask.roles import HANDS_VARIABLE_ON
 from graphrev.passes.mask.schedule import Schedule
 from graphrev.passes.mask.updates import assigns_from_itself, updated_by
 
 _ADVANCES = frozenset({"AssignAdd", "AssignAddVariableOp"})
-_ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 _READS = frozenset({"ReadVariableOp", "Identity"})
-_HANDS_ON = frozenset({"Identity", "Enter", "RefIdentity", "Switch", "RefSwitch"})
 _COUNTS = frozenset({DType.INT32, DType.INT64})
 
 
@@ -171,7 +170,7 @@ def _advances(graph: Graph, name: str, step: str) -> bool:
 
 def _advanced_by(graph: Graph, node: Node) -> str | None:
     """The integer scalar variable that a node adds to, or assigns a value computed from it."""
-    if node.op not in _ADVANCES and node.op not in _ASSIGNS:
+    if node.op not in _ADVANCES and not ops.is_assignment(node.op):
         return None
     source = _handle_source(graph, node)
     counts = node.op in _ADVANCES or assigns_from_itself(graph, node, source)
@@ -204,7 +203,7 @@ def step_variables(graph: Graph, among: Iterable[str]) -> list[str]:
 
 def _handle_source(graph: Graph, node: Node) -> str:
     ref = node.inputs[0]
-    while graph[ref.node].op in _HANDS_ON and graph[ref.node].inputs:
+    while graph[ref.node].op in HANDS_VARIABLE_ON and graph[ref.node].inputs:
         ref = graph[ref.node].inputs[0]
     return ref.node
 

@@ -14,6 +14,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from graphrev.analysis import ops
 from graphrev.ir import Graph, Node, TensorRef
+from graphrev.passes.mask.roles import HANDLE_VIEWS, REFERENCE_VIEWS
 
 _CARRIERS = frozenset(
     "Identity Cast Reshape Transpose Squeeze ExpandDims AddN Add AddV2 Sub Neg Mul RealDiv Div "
@@ -21,14 +22,7 @@ _CARRIERS = frozenset(
     "Merge Pack Sum Mean CheckNumerics IdentityN RefSwitch RefEnter RefIdentity".split()
 )
 """Ops that only carry, clip, scale or sum a gradient on its way to the update."""
-_HANDS_ON = {
-    True: frozenset({"Identity", "Enter", "Switch"}),
-    False: frozenset({"RefIdentity", "RefEnter", "RefSwitch"}),
-}
-"""What hands a variable on to what writes it, by whether it is a resource; an optimizer may run in
-a branch, where the gradients are finite."""
 _SWITCHES = frozenset({"Switch", "RefSwitch"})
-_ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 _ADDS = frozenset({"AssignAdd", "AssignAddVariableOp", "AssignSub", "AssignSubVariableOp"})
 _TAKES, _GIVES = "AccumulatorTakeGradient", "AccumulatorApplyGradient"
 
@@ -44,12 +38,13 @@ def updated_by(graph: Graph, variable: str) -> tuple[str, ...]:
 
 def _writers(graph: Graph, variable: str) -> Iterator[tuple[str, TensorRef]]:
     """The readers of the variable's handle or reference, and the tensor that hands it to them."""
-    handles, is_resource = [TensorRef(variable)], graph[variable].op == "VarHandleOp"
+    is_resource = graph[variable].op == "VarHandleOp"
+    handles, views = [TensorRef(variable)], HANDLE_VIEWS if is_resource else REFERENCE_VIEWS
     while handles:
         handle = handles.pop()
         for reader in graph.readers_of(handle):
             node = graph[reader]
-            if node.op in _HANDS_ON[is_resource] and node.inputs[0] == handle:
+            if node.op in views and node.inputs[0] == handle:
                 outputs = 2 if node.op in _SWITCHES else 1
                 handles += [TensorRef(reader, output) for output in range(outputs)]
             else:
@@ -59,7 +54,7 @@ def _writers(graph: Graph, variable: str) -> Iterator[tuple[str, TensorRef]]:
 def _updates(graph: Graph, node: Node, handle: TensorRef, variable: str) -> bool:
     if node.inputs[0] != handle:
         return False
-    if node.op in _ASSIGNS:
+    if ops.is_assignment(node.op):
         return assigns_from_itself(graph, node, variable)
     return node.op in _ADDS or ops.is_optimizer_apply(node.op) or "Scatter" in node.op
 
@@ -110,7 +105,7 @@ def _kept_in(graph: Graph, node: Node) -> str | None:
     if not (ops.is_variable_read(node.op) or node.op == _TAKES):
         return None
     source = node.inputs[0].node
-    while graph[source].op in _HANDS_ON[True]:
+    while graph[source].op in HANDLE_VIEWS:
         source = graph[source].inputs[0].node
     return source
 
