@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow
 
 from graphrev.analysis import ops
+from graphrev.analysis.buffers import shared_place
 from graphrev.ir.deferred import BLOCK_ATTR, CLONE_ATTR
 from graphrev.ir.marks import NO_REWRITE_ATTR, PAIR_ATTR
 
@@ -111,9 +112,13 @@ def holds_reference(tensor: Any) -> bool:
     """Whether a variable may change under a capture: a reference, its read, or a resource."""
     if tensor.dtype._is_ref_dtype or tensor.dtype.name == "resource":
         return True
-    while ops.is_aliasing(tensor.op.type) and tensor.op.inputs and tensor.value_index == 0:
-        tensor = tensor.op.inputs[0]
+    while (place := _shared(tensor)) is not None:
+        tensor = tensor.op.inputs[place]
     return tensor.dtype._is_ref_dtype
+
+
+def _shared(tensor: Any) -> int | None:
+    return shared_place(tensor.op.type, len(tensor.op.inputs), tensor.value_index)
 
 
 @dataclass(frozen=True, eq=False)

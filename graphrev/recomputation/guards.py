@@ -15,11 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from graphrev.analysis import ops
+from graphrev.analysis.buffers import shared_input
 from graphrev.ir import TensorRef
 from graphrev.recomputation.facts import Facts
-
-_SWITCHES = frozenset({"Switch", "RefSwitch"})
-"""Both outputs share the buffer of input 0."""
 
 _REFERENCES = frozenset(
     {"RefEnter", "RefExit", "RefIdentity", "RefMerge", "RefNextIteration", "RefSwitch"}
@@ -36,13 +34,9 @@ def is_reference(op: str) -> bool:
 
 def buffer_owner(around: Facts, tensor: TensorRef) -> str | None:
     """The reference variable whose buffer ``tensor`` shares, if any."""
-    node = around.graph[tensor.node]
-    while ops.is_aliasing(node.op) and node.inputs:
-        if tensor.index != 0 and node.op not in _SWITCHES:
-            break
-        tensor = node.inputs[0]
-        node = around.graph[tensor.node]
-    return node.name if is_reference(node.op) else None
+    while (source := shared_input(around.graph, tensor)) is not None:
+        tensor = source
+    return tensor.node if is_reference(around.graph[tensor.node].op) else None
 
 
 def later_updates(around: Facts, variable: str, last: str) -> Iterator[str]:

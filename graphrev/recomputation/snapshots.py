@@ -20,6 +20,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from graphrev.analysis import ops
+from graphrev.analysis.buffers import shared_input
 from graphrev.analysis.frames import Context, control_contexts, is_outside_loops
 from graphrev.analysis.order import ancestor_labels, descendant_labels
 from graphrev.editor import GraphEditor
@@ -147,10 +148,10 @@ class Snapshots:
     def _base(self, ref: TensorRef) -> TensorRef:
         """The tensor nearest to its variable that ``ref`` shares a buffer with."""
         graph = self._around.graph
-        while ops.is_aliasing(graph[ref.node].op) and not ops.is_variable(
-            graph[graph[ref.node].inputs[0].node].op
-        ):
-            ref = graph[ref.node].inputs[0]
+        while (source := shared_input(graph, ref)) is not None:
+            if ops.is_variable(graph[source.node].op):
+                break
+            ref = source
         return ref
 
     def _snapshot(self, base: TensorRef, owner: str) -> Snapshot:

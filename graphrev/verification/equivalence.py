@@ -27,7 +27,7 @@ from graphrev.verification.choices import (
 from graphrev.verification.draws import drawing_alike
 from graphrev.verification.drifts import drifts_of, rebuilt_streams
 from graphrev.verification.numbers import Tolerance, of_kind, tolerance
-from graphrev.verification.races import Race, affected, races
+from graphrev.verification.races import Race, added, affected, races
 from graphrev.verification.reach import check_reach
 from graphrev.verification.recording import RecordedRunner, Recording
 from graphrev.verification.result import Comparison, Verification
@@ -161,8 +161,9 @@ def _compared(
     if racing and not all(item.ok for item in comparisons):
         pairs, more = _one_after_the_other(sides, chosen, pairs, racing)
         comparisons, notes = _of_all_kinds(pairs, allowed), (*notes, *more)
-    added = races(sides.after, _fetched(chosen, chosen.targets_after)) - racing
-    comparisons = (*comparisons, *(_added(race) for race in sorted(added)), *map(_lost, lost))
+    found = races(sides.after, _fetched(chosen, chosen.targets_after))
+    more_races = sorted(added(sides.before, sides.after, racing, found))
+    comparisons = (*comparisons, *map(_added, more_races), *map(_lost, lost))
     atol = 0.0 if allowed.atol is None else allowed.atol
     return Verification(comparisons, drifts, allowed.rtol, atol, allowed.reason, notes)
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from graphrev.analysis import ops
+from graphrev.analysis.buffers import shared_input
 from graphrev.analysis.order import ancestor_labels, descendant_labels, index_of
 from graphrev.ir import Graph, Node, TensorRef
 
@@ -59,6 +60,34 @@ def races(graph: Graph, fetched: Iterable[str]) -> frozenset[Race]:
     )
 
 
+def added(
+    before: Graph, after: Graph, racing: frozenset[Race], found: frozenset[Race]
+) -> frozenset[Race]:
+    """The races ``found`` in ``after`` that a rewrite made; ``before`` has those in ``racing``.
+
+    An op that was put between a variable and its readers (a mask's product) reads when they did.
+    Where every one of them raced with the same write, its race is theirs.
+    """
+    return frozenset(r for r in found - racing if not _stands_in(before, after, racing, r))
+
+
+def _stands_in(before: Graph, after: Graph, racing: frozenset[Race], race: Race) -> bool:
+    if race.reader in before:
+        return False
+    readers: list[str] = []
+    pending, seen = [race.reader], {race.reader}
+    while pending:
+        for name in after.readers.get(pending.pop(), ()):
+            if name in seen:
+                continue
+            seen.add(name)
+            if ops.is_aliasing(after[name].op):
+                pending.append(name)
+            elif name in before:
+                readers.append(name)
+    return bool(readers) and all(Race(race.variable, race.writer, n) in racing for n in readers)
+
+
 def affected(graph: Graph, found: Iterable[Race]) -> frozenset[str]:
     """The nodes whose values depend on how races end, and the variables they are written to."""
     index = index_of(graph)
@@ -86,34 +115,39 @@ def _of_resource(graph: Graph, variable: str, needed: frozenset[str]) -> _Access
 
 
 def _of_reference(graph: Graph, variable: str, needed: frozenset[str]) -> _Access:
+    """What writes a reference, and what reads it, also through what shares its buffer.
+
+    An op that never copies only hands the reference on; one that may copy reads it too.
+    """
     writers: dict[str, None] = {}
     readers: dict[str, None] = {}
-    pending, seen = [variable], {variable}
+    pending = [TensorRef(variable)]
+    seen = set(pending)
     while pending:
-        source = pending.pop()
-        for name in graph.readers.get(source, ()):
-            node = graph[name]
-            if name not in needed or _takes_for_nobody(graph, node, source):
+        tensor = pending.pop()
+        for name in graph.readers_of(tensor):
+            if name not in needed:
                 continue
-            writes = any(
-                node.inputs[slot].node == source
-                for slot in ops.mutates_ref_input(node.op)
-                if slot < len(node.inputs)
-            )
-            hands_on = ops.is_aliasing(node.op) and node.inputs[0].node == source
-            (writers if writes else readers)[name] = None
-            if (writes or hands_on) and name not in seen:
-                seen.add(name)
-                pending.append(name)
-    return _Access(variable, tuple(writers), tuple(n for n in readers if n not in seen))
+            node = graph[name]
+            writes = _writes(node, tensor)
+            handed = [TensorRef(name)] if writes else list(_handed(graph, node, tensor))
+            if writes:
+                writers[name] = None
+            elif not handed or not ops.is_aliasing(node.op):
+                readers[name] = None
+            pending += [ref for ref in handed if ref not in seen]
+            seen.update(handed)
+    return _Access(variable, tuple(writers), tuple(readers))
 
 
-def _takes_for_nobody(graph: Graph, node: Node, source: str) -> bool:
-    """Whether an ``IdentityN`` takes a value that nobody reads from it.
+def _writes(node: Node, tensor: TensorRef) -> bool:
+    written = ops.mutates_ref_input(node.op)
+    return any(slot < len(node.inputs) and node.inputs[slot] == tensor for slot in written)
 
-    A block that is to be differentiated later takes its weights so, for the gradient to come.
-    """
-    if node.op != "IdentityN":
-        return False
-    places = [place for place, ref in enumerate(node.inputs) if ref.node == source]
-    return not any(graph.readers_of(TensorRef(node.name, place)) for place in places)
+
+def _handed(graph: Graph, node: Node, tensor: TensorRef) -> Iterator[TensorRef]:
+    """The outputs of a reader of ``tensor`` that may lie in its buffer."""
+    for output in range(ops.output_count(node) or 0):
+        ref = TensorRef(node.name, output)
+        if shared_input(graph, ref) == tensor:
+            yield ref

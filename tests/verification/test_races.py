@@ -10,7 +10,7 @@ import graphrev
 from graphrev.io import encode_graph
 from graphrev.ir import Graph, TensorRef
 from graphrev.verification import verify
-from graphrev.verification.races import races
+from graphrev.verification.races import added, races
 from tests.nets import dense, snapshot, tf
 
 
@@ -66,6 +66,35 @@ def test_a_race_that_only_the_second_graph_has_is_a_difference() -> None:
     outcome = verify(before, after, fetches=["loss", "train"])
     assert not outcome.ok
     assert "race" in {item.kind for item in outcome.comparisons if not item.ok}
+
+
+def decaying() -> Graph:
+    """Weights that decay in a step of their own, as in contrib's AdamW: nothing orders it."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [4, 8], "x")
+        y = dense(dense(x, "one", resource=False), "two", resource=False)
+        loss = tf.reduce_mean(tf.square(y), name="loss")
+        optimizer = tf.train.GradientDescentOptimizer(0.1)
+        gradients = optimizer.compute_gradients(loss)
+        decayed = [v.assign_sub(0.01 * v) for v in tf.trainable_variables()]
+        with tf.control_dependencies(decayed):
+            optimizer.apply_gradients(gradients, tf.train.create_global_step(), "train")
+        return snapshot(graph)
+
+
+def test_what_stands_between_a_variable_and_its_readers_races_as_they_did() -> None:
+    graph = decaying()
+    outcome = graphrev.rewrite(
+        tf.GraphDef.FromString(encode_graph(graph)),
+        "mask{sparsity=0.5,begin=1000,first=masked,last=masked}",
+    )
+    after = outcome.model.graph
+    racing, more = races(graph, ["train"]), races(after, ["train"])
+    assert racing and more - racing
+    assert not added(graph, after, racing, more)
+    assert added(graph, after, frozenset(), more) == more  # Nobody raced there before.
+    found = verify(graph, after, fetches=["train", "loss"])
+    assert found.ok, found.to_text()
 
 
 def of_two_nets() -> Graph:

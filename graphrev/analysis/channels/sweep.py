@@ -10,7 +10,7 @@ from graphrev.analysis.channels.layouts import LAYOUT_RULES
 from graphrev.analysis.channels.products import PRODUCT_RULES
 from graphrev.analysis.channels.tracking import Channels, Tracker
 from graphrev.analysis.channels.weights import WEIGHT_RULES
-from graphrev.analysis.ops import is_variable
+from graphrev.analysis.ops import input_count, is_variable
 from graphrev.analysis.order import topological
 from graphrev.analysis.shape_rules import kept_outputs
 from graphrev.analysis.shapes import Shapes
@@ -52,7 +52,7 @@ def find_channels(
             continue
         node = graph[name]
         rule = _RULES.get(node.op)
-        if rule is not None:
+        if rule is not None and input_count(node) == len(node.inputs):
             rule(tracker, node)
         elif any(tracker.axes(ref) for ref in node.inputs):
             tracker.opaque(node)

@@ -92,7 +92,9 @@ def test_the_forward_loop_computes_what_it_computed() -> None:
 
 def test_random_draws_are_saved_and_not_drawn_again() -> None:
     def noisy(x: Any, c: Any, h: Any) -> tuple[Any, Any]:
-        return lstm(tf.tanh(x * tf.random_uniform(tf.shape(x), seed=7)), c, h)
+        with tf.control_dependencies([h]):  # Iterations run side by side: they draw in turn.
+            noise = tf.random_uniform(tf.shape(x), seed=7)
+        return lstm(tf.tanh(x * noise), c, h)
 
     graph = recurrent(noisy)
     check(graph, frames=FRAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from graphrev.io import encode_graph
 from graphrev.ir import Graph
 from graphrev.passes.reversible import HalfPlan
-from tests.nets import assert_same_training, batch, dense, one_step, rewrite, tf, training
+from graphrev.verification.races import races
+from tests.nets import Branch, assert_same_training, batch, dense, one_step, rewrite, tf, training
 
 
 def peak_bytes(graph: Graph, *, grappler: bool = True, threads: int = 1) -> int:
@@ -125,6 +127,44 @@ def test_in_place_update_waits_for_the_copies_that_read_the_old_value() -> None:
             graph[guard.mutator].control_inputs
         )
         assert added
+
+
+def through_a_view(view: Callable[[Any], Any], shape: Sequence[int]) -> Branch:
+    """A layer that reads its kernel, a reference, through what does not copy it.
+
+    Its last op is the product: the kernel's gradient needs no copy of that.
+    """
+
+    def layer(x: Any, name: str) -> Any:
+        seed = tf.random_normal_initializer(stddev=0.3, seed=sum(map(ord, name)))
+        with tf.variable_scope(name):
+            kernel = tf.get_variable("w", shape, initializer=seed, use_resource=False)
+            return tf.matmul(tf.tanh(x), tf.reshape(view(kernel), [8, 8]))
+
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("view", "shape"),
+    [
+        (lambda w: tf.transpose(w, [0, 1]), [8, 8]),  # as TensorFlow 1's Dense does it in 3-D
+        (lambda w: tf.unstack(w)[1], [2, 8, 8]),
+        (lambda w: tf.split(w, 2)[1], [16, 8]),
+        (lambda w: w[8:], [16, 8]),
+        (lambda w: tf.identity_n([tf.ones([]), w])[1], [8, 8]),
+    ],
+)
+def test_in_place_update_waits_for_copies_that_read_a_view_of_the_variable(
+    view: Callable[[Any], Any], shape: Sequence[int]
+) -> None:
+    layer = through_a_view(view, shape)
+    graph = training(f=layer, g=layer, pairs=3)
+    assert not races(graph, ["train", "loss"])
+    outcome, plan = rewrite(graph)
+    assert not races(outcome.after, ["train", "loss"])
+    held = {g.mutator for block in plan.blocks for g in block.guards}
+    assert len(held) == 5  # The first layer reads the block's input, which is not rebuilt.
+    assert_same_training(graph, outcome.after)
 
 
 def test_gradients_of_a_shared_variable_are_summed_as_before() -> None:

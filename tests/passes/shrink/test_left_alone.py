@@ -193,3 +193,18 @@ def test_parts_of_other_ranks_are_left_alone() -> None:
     assert gr.rewrite(before, "shrink").changed
     next(node for node in before.node if node.name == "joined").input[1] = "flat"
     assert not gr.rewrite(before, "shrink").changed
+
+
+def test_a_join_that_does_not_say_of_how_many_and_has_nothing_is_left_alone() -> None:
+    """TensorFlow refuses it; found by fuzzing."""
+
+    def net(net: Net, x: Any) -> Any:
+        y = net.conv(x, 6, [1, 4], name="a")
+        tf.concat([tf.ones([2]), tf.ones([2])], 0, name="joined")
+        return net.conv(y, 5, size=1, name="b")
+
+    before = built(net)
+    assert gr.rewrite(before, "shrink").changed
+    joined = next(node for node in before.node if node.name == "joined")
+    del joined.input[:], joined.attr["N"]
+    assert gr.rewrite(before, "shrink").changed
