@@ -12,6 +12,14 @@ from graphrev.analysis.dims import Dim, Dims, axes, broadcast, product, quotient
 from graphrev.analysis.ops import is_optimizer_apply, output_count
 from graphrev.analysis.shape_inputs import Inputs, declared, integer, integers, named
 from graphrev.analysis.shape_rules_nn import NN_RULES
+from graphrev.analysis.shape_rules_queues import (
+    DEQUEUES,
+    DEQUEUES_OF_MANY,
+    TAKES,
+    dequeued,
+    dequeued_many,
+    taken,
+)
 from graphrev.analysis.shape_rules_slices import strided_slice
 from graphrev.analysis.shape_rules_spaces import batch_to_space, space_to_batch
 from graphrev.analysis.shape_values import broadcast_axes
@@ -386,6 +394,9 @@ _RULES: dict[str, Rule] = {
     "IdentityN": _identity_n,
     **dict.fromkeys(("While", "StatelessWhile", "If", "StatelessIf"), _functional),
     **dict.fromkeys(("Case", "StatelessCase"), _functional),
+    **dict.fromkeys(DEQUEUES, dequeued),
+    **dict.fromkeys(DEQUEUES_OF_MANY, dequeued_many),
+    **dict.fromkeys(TAKES, taken),
     "IteratorGetNext": _listed,
     "IteratorGetNextSync": _listed,
     "MatMul": _matmul,

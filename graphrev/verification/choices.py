@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from graphrev.analysis import ops
 from graphrev.analysis.frames import control_contexts, is_outside_loops
 from graphrev.analysis.order import descendant_labels
+from graphrev.analysis.shape_rules_queues import DEQUEUES, DEQUEUES_OF_MANY, TAKES
 from graphrev.analysis.shapes import Shapes
 from graphrev.errors import UsageError, VerificationError, printable
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
 
-_SOURCES = frozenset({"IteratorGetNext", "IteratorGetNextSync"})
+_SOURCES = (
+    frozenset({"IteratorGetNext", "IteratorGetNextSync", "BarrierTakeMany", "Unstage"})
+    | {"MapUnstage", "OrderedMapUnstage"}
+    | DEQUEUES
+    | DEQUEUES_OF_MANY
+    | TAKES
+)
+"""What waits for other steps, or for threads that fill queues: it is fed instead."""
+_HANDED_IN = {
+    "AccumulatorApplyGradient": 2,
+    "ResourceAccumulatorApplyGradient": 2,
+    "SparseAccumulatorApplyGradient": 3,
+}
+"""Where an accumulator is given a gradient that a later step applies."""
 UNKNOWN_DIM = 4
 """Size of a fed dimension that the graph leaves open."""
 
@@ -100,8 +114,8 @@ def tensor_named(name: str) -> TensorRef:
 
 
 def _gradients(before: Graph, after: Graph, applied: Iterable[str]) -> tuple[TensorRef, ...]:
-    """What the optimizer ops read beside variables and constants."""
-    found: dict[TensorRef, None] = {}
+    """What optimizers read beside variables and constants, and accumulators are handed."""
+    found = dict.fromkeys(_handed_in(before, after))
     for name in applied:
         node = before[name]
         written = ops.mutates_ref_input(node.op)
@@ -112,7 +126,14 @@ def _gradients(before: Graph, after: Graph, applied: Iterable[str]) -> tuple[Ten
             if place not in written and plain and not ops.is_constant(source.op):
                 if ref.node in after and not _is_state(before, ref):
                     found[ref] = None
-    return tuple(found)
+    return tuple(ref for ref in found if before[ref.node].op not in _SOURCES)
+
+
+def _handed_in(before: Graph, after: Graph) -> Iterator[TensorRef]:
+    for node in before.nodes.values():
+        place = _HANDED_IN.get(node.op)
+        if place is not None and node.inputs[place].node in after:
+            yield node.inputs[place]
 
 
 def _outside(graph: Graph, ref: TensorRef) -> TensorRef:
