@@ -14,6 +14,7 @@ from graphrev.ir import AttrValue, DType, Node
 
 __all__ = [
     "OpFacts",
+    "adds_to_variable",
     "input_count",
     "is_aliasing",
     "is_assignment",
@@ -40,6 +41,7 @@ _VARIABLES = frozenset(
     {"Variable", "VariableV2", "TemporaryVariable", "VarHandleOp", "AutoReloadVariable"}
 )
 _ASSIGNMENTS = frozenset({"Assign", "AssignVariableOp"})
+_ADDITIONS = frozenset({"AssignAdd", "AssignAddVariableOp", "AssignSub", "AssignSubVariableOp"})
 _READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "_ReadVariablesOp"})
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 _CONTROL_FLOW_V1 = frozenset(
@@ -182,6 +184,11 @@ def is_variable(op: str) -> bool:
 def is_assignment(op: str) -> bool:
     """Whether the op overwrites a variable with its second input."""
     return op in _ASSIGNMENTS
+
+
+def adds_to_variable(op: str) -> bool:
+    """Whether the op adds its second input to a variable, or takes it off."""
+    return op in _ADDITIONS
 
 
 def is_variable_read(op: str) -> bool:

@@ -1,21 +1,19 @@
-"""What to fetch and what to feed when the caller does not say."""
+"""What to fetch when the caller does not say, and what never comes by itself."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from graphrev.analysis import ops
 from graphrev.analysis.frames import control_contexts, is_outside_loops
 from graphrev.analysis.order import descendant_labels
 from graphrev.analysis.shape_rules_queues import DEQUEUES, DEQUEUES_OF_MANY, TAKES
-from graphrev.analysis.shapes import Shapes
-from graphrev.errors import UsageError, VerificationError, printable
-from graphrev.ir import DType, Graph, Node, Shape, TensorRef
+from graphrev.errors import UsageError, printable
+from graphrev.ir import Graph, Node, TensorRef
+from graphrev.passes.mask.updates import CARRIERS, updated_by
 
-_SOURCES = (
+SOURCES = (
     frozenset({"IteratorGetNext", "IteratorGetNextSync", "BarrierTakeMany", "Unstage"})
     | {"MapUnstage", "OrderedMapUnstage"}
     | DEQUEUES
@@ -29,8 +27,6 @@ _HANDED_IN = {
     "SparseAccumulatorApplyGradient": 3,
 }
 """Where an accumulator is given a gradient that a later step applies."""
-UNKNOWN_DIM = 4
-"""Size of a fed dimension that the graph leaves open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +76,33 @@ def choose_fetches(
 
 
 def _applied(graph: Graph, other: Graph) -> tuple[str, ...]:
-    """The optimizer ops of ``graph`` on variables that ``other`` has too."""
-    return tuple(
+    """The optimizer ops of ``graph`` on variables that ``other`` has too.
+
+    Where there are none, the assignments that gradients drive: an optimizer of plain arithmetic.
+    """
+    found = tuple(
         name
         for name, node in graph.nodes.items()
         if ops.is_optimizer_apply(node.op) and node.inputs and node.inputs[0].node in other
     )
+    return found or tuple(_assigned(graph, other))
+
+
+def _assigned(graph: Graph, other: Graph) -> Iterator[str]:
+    driven = _driven(graph)
+    for name, node in graph.nodes.items() if driven else ():
+        if ops.is_variable(node.op) and name in other:
+            yield from (update for update in updated_by(graph, name) if update in driven)
+
+
+def _driven(graph: Graph) -> frozenset[str]:
+    """What depends by data on an op that only gradient code creates."""
+    index = graph.index
+    seeds = [i for i, n in enumerate(graph.nodes.values()) if ops.is_gradient_op(n.op)]
+    if not seeds:
+        return frozenset()
+    labels = descendant_labels(index, [seeds], control=False)
+    return frozenset(name for name, label in zip(index.names, labels) if label)
 
 
 def _existing(name: str, before: Graph, after: Graph) -> TensorRef:
@@ -93,7 +110,7 @@ def _existing(name: str, before: Graph, after: Graph) -> TensorRef:
     for graph, which in ((before, "first"), (after, "second")):
         if ref.node not in graph:
             raise UsageError(f"There is no '{printable(name)}' in the {which} graph to fetch.")
-        if not _has_output(graph, ref, or_none=True):
+        if not has_output(graph, ref, or_none=True):
             raise UsageError(
                 f"'{printable(ref.node)}' has no output {ref.index} in the {which} graph to fetch, "
                 f"as '{printable(name)}' asks for."
@@ -101,7 +118,7 @@ def _existing(name: str, before: Graph, after: Graph) -> TensorRef:
     return ref
 
 
-def _has_output(graph: Graph, ref: TensorRef, *, or_none: bool = False) -> bool:
+def has_output(graph: Graph, ref: TensorRef, *, or_none: bool = False) -> bool:
     """Whether the node puts the tensor out; ``or_none``: or is an op without any outputs."""
     count = ops.output_count(graph[ref.node])
     return count is None or ref.index < count or (or_none and not count and not ref.index)
@@ -118,6 +135,9 @@ def _gradients(before: Graph, after: Graph, applied: Iterable[str]) -> tuple[Ten
     found = dict.fromkeys(_handed_in(before, after))
     for name in applied:
         node = before[name]
+        if not ops.is_optimizer_apply(node.op):
+            found.update(dict.fromkeys(_carried(before, after, node)))
+            continue
         written = ops.mutates_ref_input(node.op)
         for place, ref in enumerate(node.inputs):
             source = before[ref.node]
@@ -126,7 +146,23 @@ def _gradients(before: Graph, after: Graph, applied: Iterable[str]) -> tuple[Ten
             if place not in written and plain and not ops.is_constant(source.op):
                 if ref.node in after and not _is_state(before, ref):
                     found[ref] = None
-    return tuple(ref for ref in found if before[ref.node].op not in _SOURCES)
+    return tuple(ref for ref in found if before[ref.node].op not in SOURCES)
+
+
+def _carried(before: Graph, after: Graph, update: Node) -> Iterator[TensorRef]:
+    """Where what an update of plain arithmetic assigns comes from: its gradients."""
+    pending, seen = list(update.inputs[1:]), set[TensorRef]()
+    while pending:
+        ref = pending.pop()
+        node = before[ref.node]
+        if ref in seen or ops.is_constant(node.op) or _is_state(before, ref):
+            continue
+        seen.add(ref)
+        dtype = ops.output_dtype(node, ref.index)
+        if node.op in CARRIERS:
+            pending.extend(node.inputs)
+        elif ref.node in after and dtype is not None and dtype.is_floating and not dtype.is_ref:
+            yield ref
 
 
 def _handed_in(before: Graph, after: Graph) -> Iterator[TensorRef]:
@@ -151,12 +187,10 @@ def _is_state(graph: Graph, ref: TensorRef) -> bool:
 
 def _losses(before: Graph, after: Graph) -> tuple[TensorRef, ...]:
     """Forward results nobody reads (or only a summary does): floating-point ends."""
-    index = before.index
-    seeds = [i for i, n in enumerate(before.nodes.values()) if ops.is_gradient_op(n.op)]
-    backward = descendant_labels(index, [seeds], control=False)
+    backward = _driven(before)
     ends: list[TensorRef] = []
-    for number, (name, node) in enumerate(before.nodes.items()):
-        if backward[number] or name not in after or not _is_forward_value(before, node):
+    for name, node in before.nodes.items():
+        if name in backward or name not in after or not _is_forward_value(before, node):
             continue
         readers = [before[reader] for reader in before.readers.get(name, ())]
         if all(reader.op == "ScalarSummary" for reader in readers):
@@ -188,91 +222,3 @@ def ancestors(graph: Graph, starts: Iterable[str], fed: frozenset[str]) -> set[s
                 seen.add(source)
                 pending.append(source)
     return seen
-
-
-def make_feeds(
-    graph: Graph, shapes: Shapes, needed: Iterable[str], given: Mapping[str, Any], seed: int
-) -> dict[TensorRef, Any]:
-    """Values for every placeholder and input-pipeline output among ``needed``.
-
-    Floats are drawn from the standard normal distribution, integers from {0, 1} (valid for labels
-    of any classifier), from a generator seeded by ``seed``. Unknown dimensions are
-    :data:`UNKNOWN_DIM`.
-
-    Args:
-        given: by tensor name an array to feed, or a :class:`~graphrev.ir.Shape` to draw.
-
-    Raises:
-        VerificationError: a placeholder's type cannot be made up, or its rank is unknown.
-        UsageError: a given shape does not fit, or there is no such tensor.
-    """
-    import numpy as np
-
-    draw = np.random.default_rng(seed)
-    feeds: dict[TensorRef, Any] = {}
-    for name, value in given.items():
-        ref = tensor_named(name)
-        if ref.node not in graph or not _has_output(graph, ref):
-            raise UsageError(f"There is no tensor '{printable(name)}' to feed.")
-        if isinstance(value, Shape):
-            feeds[ref] = _drawn(draw, ref, _fitting(shapes, ref, value), shapes.dtype(ref))
-        else:
-            feeds[ref] = np.asarray(value)
-    for name in sorted(needed):
-        node = graph[name]
-        if node.op in ("Placeholder", "PlaceholderV2") or node.op in _SOURCES:
-            for index in range(ops.output_count(node) or 0):
-                ref = TensorRef(name, index)
-                if ref not in feeds:
-                    shape = shapes.of(ref)
-                    feeds[ref] = _drawn(draw, ref, shape, shapes.dtype(ref))
-    return feeds
-
-
-def _fitting(shapes: Shapes, ref: TensorRef, given: Shape) -> Shape:
-    static = shapes.of(ref)
-    if static.dims is not None and given.dims is not None:
-        fits = len(static.dims) == len(given.dims) and all(
-            a is None or b is None or a == b for a, b in zip(static.dims, given.dims)
-        )
-        if not fits:
-            raise UsageError(
-                f"Shape {_spelled(given)} does not fit '{printable(str(ref))}', whose shape is "
-                f"{_spelled(static)}."
-            )
-    return given
-
-
-def _spelled(shape: Shape) -> str:
-    if shape.dims is None:
-        return "unknown"
-    return "[" + ",".join("?" if dim is None else str(dim) for dim in shape.dims) + "]"
-
-
-def _drawn(draw: Any, ref: TensorRef, shape: Shape, dtype: DType | None) -> Any:
-    import numpy as np
-
-    name = printable(str(ref))
-    if shape.dims is None:
-        raise VerificationError(
-            f"The shape of '{name}' is unknown. Give it with --feed {ref.node}=SHAPE."
-        )
-    dims = tuple(UNKNOWN_DIM if dim is None else dim for dim in shape.dims)
-    if dtype is DType.BFLOAT16:
-        import ml_dtypes
-
-        return draw.standard_normal(dims).astype(ml_dtypes.bfloat16)
-    numpy_names = {DType.FLOAT: "float32", DType.DOUBLE: "float64", DType.HALF: "float16"}
-    if dtype is not None and dtype in numpy_names:
-        return draw.standard_normal(dims).astype(numpy_names[dtype])
-    if dtype is DType.BOOL:
-        return draw.integers(0, 2, dims).astype(bool)
-    if dtype is DType.STRING:
-        return np.full(dims, b"", dtype=object) if math.prod(dims) else np.empty(dims, object)
-    if dtype is not None and dtype.byte_size is not None and not dtype.is_complex:
-        return draw.integers(0, 2, dims).astype(dtype.name.lower())
-    kind = dtype.name.lower() if dtype else "unknown type"
-    raise VerificationError(
-        f"No value can be made up for '{name}' ({kind}). "
-        "Fetch something that does not need it (--fetch NAME), or feed it from Python."
-    )

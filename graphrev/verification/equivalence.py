@@ -21,11 +21,11 @@ from graphrev.verification.choices import (
     Fetches,
     ancestors,
     choose_fetches,
-    make_feeds,
     tensor_named,
 )
 from graphrev.verification.draws import drawing_alike
 from graphrev.verification.drifts import drifts_of, rebuilt_streams
+from graphrev.verification.feeds import make_feeds
 from graphrev.verification.numbers import Tolerance, of_kind, tolerance
 from graphrev.verification.races import Race, added, affected, races
 from graphrev.verification.reach import check_reach
@@ -95,6 +95,8 @@ def verify(
         Runner(after, "second", until, grappler=grappler) as second,
     ):
         values, notes = _variables(first, second, variables, seed)
+        if not (fetches or chosen.gradients or chosen.targets):
+            notes = (*notes, "outputs alone were compared: nothing in the graph is trained")
         sides = Sides(before, after, first, second, values, made, seeds)
         return _compared(sides, chosen, (rtol, atol), notes)
 
@@ -196,14 +198,14 @@ def _one_after_the_other(
     """The comparison of a step that races with itself: gradients first, updates afterwards.
 
     The updates are given the first graph's gradients, so nothing is left that they could race with.
-    What races and is updated in no optimizer op is left out.
+    What races and is updated by no target is left out.
     """
     computed, _ = sides.run(replace(chosen, targets=(), targets_after=()))
     values = {name: a for name, kind, a, _ in computed if kind == "gradient"}
     gradients = {ref: values[str(ref)] for ref in chosen.gradients}
     fed = replace(sides, feeds={**sides.feeds, **gradients})
     updates = [
-        tuple(name for name in targets if ops.is_optimizer_apply(graph[name].op))
+        tuple(name for name in targets if _is_update(graph[name].op))
         for graph, targets in (
             (sides.before, chosen.targets),
             (sides.after, chosen.targets_after),
@@ -225,6 +227,10 @@ def _one_after_the_other(
     )
     chosen_updates = [pair for pair in updated if pair[0] in written]
     return [*computed, *chosen_updates, *kept], (note,)
+
+
+def _is_update(op: str) -> bool:
+    return ops.is_optimizer_apply(op) or ops.is_assignment(op) or ops.adds_to_variable(op)
 
 
 def _written(graph: Graph, updates: Iterable[str]) -> frozenset[str]:

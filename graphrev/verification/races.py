@@ -11,13 +11,16 @@ resource variable is a snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 
 from graphrev.analysis import ops
 from graphrev.analysis.buffers import shared_input
+from graphrev.analysis.functions_calls import nodes_run
 from graphrev.analysis.order import ancestor_labels, descendant_labels, index_of
 from graphrev.ir import Graph, Node, TensorRef
+from graphrev.recomputation.functions.variables import may_write
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -27,6 +30,10 @@ class Race:
     variable: str
     writer: str
     reader: str
+
+
+_Effects = tuple[bool, bool]
+"""Whether an op, or a function it calls, reads variables, and whether it may write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ def _stands_in(before: Graph, after: Graph, racing: frozenset[Race], race: Race)
             if name in seen:
                 continue
             seen.add(name)
-            if ops.is_aliasing(after[name].op):
+            if ops.is_aliasing(after[name].op) or after[name].op == "DeepCopy":
                 pending.append(name)
             elif name in before:
                 readers.append(name)
@@ -99,19 +106,42 @@ def affected(graph: Graph, found: Iterable[Race]) -> frozenset[str]:
 
 
 def _accesses(graph: Graph, needed: frozenset[str]) -> Iterator[_Access]:
+    effects = cache(partial(_effects, graph))
     for name in needed:
         node = graph[name]
         if node.op == "VarHandleOp":
-            yield _of_resource(graph, name, needed)
+            yield _of_resource(graph, name, needed, effects)
         elif ops.is_variable(node.op):
             yield _of_reference(graph, name, needed)
 
 
-def _of_resource(graph: Graph, variable: str, needed: frozenset[str]) -> _Access:
-    users = [name for name in graph.readers.get(variable, ()) if name in needed]
-    reads = tuple(name for name in users if ops.is_variable_read(graph[name].op))
-    writes = tuple(name for name in users if name not in reads)
-    return _Access(variable, writes, reads)
+def _of_resource(
+    graph: Graph, variable: str, needed: frozenset[str], effects: Callable[[str], _Effects]
+) -> _Access:
+    """What reads and writes a resource, whatever hands its handle on."""
+    reads: dict[str, None] = {}
+    writes: dict[str, None] = {}
+    pending, seen = [variable], {variable}
+    while pending:
+        for name in graph.readers.get(pending.pop(), ()):
+            if name not in needed or name in seen:
+                continue
+            seen.add(name)
+            if ops.is_aliasing(graph[name].op):
+                pending.append(name)
+                continue
+            has_read, may_have_written = effects(name)
+            if has_read:
+                reads[name] = None
+            if may_have_written:
+                writes[name] = None
+    return _Access(variable, tuple(writes), tuple(reads))
+
+
+def _effects(graph: Graph, name: str) -> _Effects:
+    node = graph[name]
+    reads = any(ops.is_variable_read(run.op) for run in nodes_run(graph, [node]))
+    return reads, may_write(node, graph)
 
 
 def _of_reference(graph: Graph, variable: str, needed: frozenset[str]) -> _Access:

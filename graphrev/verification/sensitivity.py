@@ -21,7 +21,8 @@ from graphrev.io.tensors import to_numpy
 from graphrev.ir import Graph, TensorRef, TensorValue
 from graphrev.passes.mask.trace import find_kernels
 from graphrev.passes.mask.unfreeze import find_constants
-from graphrev.verification.choices import ancestors, make_feeds, tensor_named
+from graphrev.verification.choices import ancestors, tensor_named
+from graphrev.verification.feeds import make_feeds
 from graphrev.verification.reach import check_reach
 from graphrev.verification.sessions import Runner
 

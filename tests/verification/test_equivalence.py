@@ -299,3 +299,39 @@ def test_a_branch_that_is_not_taken_is_not_fetched(taken: bool) -> None:
     outcome = verify(graph, graph, feeds={"wanted:0": np.asarray(taken)})
     assert outcome.ok, outcome.to_text()
     assert {item.kind for item in outcome.comparisons} == {"output", "gradient", "variable"}
+
+
+def updated_by_hand(resource: bool, scale: float = 1.0) -> Graph:
+    """Momentum in plain arithmetic: no optimizer op, and nothing names a training op."""
+    with tf.Graph().as_default() as live:
+        x = tf.placeholder(tf.float32, [4, 8], "x")
+        y = dense(dense(x, "one", resource=resource), "two", resource=resource)
+        loss = tf.reduce_mean(tf.square(y), name="loss")
+        variables = tf.trainable_variables()
+        gradients = tf.tuple(tf.gradients(loss, variables))
+        for variable, gradient in zip(variables, gradients):
+            name = variable.op.name
+            speed = tf.get_variable(f"{name}/speed", variable.shape, use_resource=resource)
+            moved = 0.9 * speed + tf.multiply(gradient, scale, name=f"{name}/scaled")
+            speed.assign(moved)
+            variable.assign(variable - 0.1 * moved)
+        return snapshot(live)
+
+
+@pytest.mark.parametrize("resource", [True, False])
+def test_updates_of_plain_arithmetic_are_compared_with_their_gradients(resource: bool) -> None:
+    graph = updated_by_hand(resource)
+    found = verify(graph, graph)
+    assert found.ok
+    assert {item.kind for item in found.comparisons} == {"output", "gradient", "variable"}
+    wrong = verify(graph, updated_by_hand(resource, scale=1.01))
+    assert not wrong.ok
+
+
+def test_it_is_said_where_outputs_alone_are_compared() -> None:
+    with tf.Graph().as_default() as live:
+        dense(tf.placeholder(tf.float32, [4, 8], "x"), "one")
+        graph = snapshot(live)
+    found = verify(graph, graph)
+    assert found.ok
+    assert "outputs alone were compared: nothing in the graph is trained" in found.notes

@@ -97,6 +97,54 @@ def test_what_stands_between_a_variable_and_its_readers_races_as_they_did() -> N
     assert found.ok, found.to_text()
 
 
+def test_a_mask_behind_a_kept_value_is_a_mask_of_the_kernel() -> None:
+    """The reversible pass keeps what decays early; the mask pass sees the kernel behind it."""
+    with tf.Graph().as_default() as live:
+        x = tf.placeholder(tf.float32, [4, 8], "x")
+        x1, x2 = dense(x, "one", resource=False), dense(x, "two", resource=False)
+        for number in range(2):
+            x1 = x1 + dense(x2, f"f{number}", resource=False)
+            x2 = x2 + dense(x1, f"g{number}", resource=False)
+        loss = tf.reduce_mean(tf.square(x1 + x2), name="loss")
+        optimizer = tf.train.GradientDescentOptimizer(0.1)
+        gradients = optimizer.compute_gradients(loss)
+        with tf.control_dependencies([v.assign_sub(0.01 * v) for v in tf.trainable_variables()]):
+            optimizer.apply_gradients(gradients, tf.train.create_global_step(), "train")
+        graph = snapshot(live)
+    outcome = graphrev.rewrite(
+        tf.GraphDef.FromString(encode_graph(graph)),
+        ["reversible{detect=structural}", "mask{sparsity=0.5,begin=1000,first=masked,last=masked}"],
+    )
+    assert [n for n in outcome.model.graph.nodes.values() if n.op == "DeepCopy"]
+    assert "6 kernels" in outcome.report.steps[1].plan.summary()
+    found = verify(graph, outcome.model.graph, fetches=["train", "loss"])
+    assert found.ok, found.to_text()
+
+
+def branching(*, write: bool, functional: bool) -> Graph:
+    """A variable that a branch reads (or writes), and a read of it that nothing orders."""
+    set_v2 = tf.enable_control_flow_v2 if functional else tf.disable_control_flow_v2
+    set_v2()
+    with tf.Graph().as_default() as live:
+        kernel = tf.get_variable("w", [2, 2], use_resource=True)
+        taken = (lambda: kernel.assign_add([[1.0] * 2] * 2)) if write else kernel.read_value
+        y = tf.cond(tf.placeholder(tf.bool, [], "p"), taken, lambda: tf.zeros([2, 2]))
+        tf.identity(y, name="branch")
+        tf.add(kernel.read_value(), 1.0, name="beside")
+        graph = snapshot(live)
+    return graph
+
+
+@pytest.mark.parametrize("functional", [True, False])
+def test_a_branch_that_reads_a_resource_does_not_write_it(
+    functional: bool, control_flow_v2: Any
+) -> None:
+    graph = branching(write=False, functional=functional)
+    assert not races(graph, ["branch", "beside"])
+    graph = branching(write=True, functional=functional)
+    assert {race.variable for race in races(graph, ["branch", "beside"])} == {"w"}
+
+
 def of_two_nets() -> Graph:
     """Pairs that are trained, and the same pairs of other weights, which nothing differentiates.
 

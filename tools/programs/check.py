@@ -5,13 +5,18 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow
 
 from graphrev import api
 from graphrev.errors import GraphrevError, UsageError, VerificationError
+from graphrev.io import encode_graph
 from graphrev.ir import Graph
 from graphrev.verification import verify
 from graphrev.verification.recording import Recording
 
+tf: Any = tensorflow.compat.v1
 PASSES = (
     "reversible{detect=structural}",
     "reversible",
@@ -78,11 +83,24 @@ def check(graph: Graph, seed: int, pairs: int, optimized: int = 1) -> Result:
 
 def compare(before: Recording, after: Graph) -> str:
     """What differs between two runs; empty for nothing."""
+    refused = imported(after)
+    if refused:
+        return f"TensorFlow refuses the graph: {refused}"
     try:
         found = verify(before.graph, after, recording=before, grappler=before.grappler)
     except VerificationError as error:
         return f"cannot be run: {error}"
     return "" if found.ok else found.to_text()
+
+
+def imported(graph: Graph) -> str:
+    """What TensorFlow says against the graph as it would be written, recorded shapes and all."""
+    with tf.Graph().as_default():
+        try:
+            tf.import_graph_def(tf.GraphDef.FromString(encode_graph(graph)), name="")
+        except (ValueError, tf.errors.OpError) as error:
+            return str(error)
+    return ""
 
 
 def fails(graph: Graph, passes: tuple[str, ...]) -> bool:

@@ -32,13 +32,18 @@ class Program:
         self.losses: list[Any] = []
 
     def build(self) -> Graph:
-        """The graph with gradients and training op."""
+        """The graph with gradients and training op; every other one records its shapes.
+
+        An exported MetaGraphDef does so, and what reads it holds every node to it.
+        """
         with tf.Graph().as_default() as live, control_flow("v2" in self.features):
             tf.set_random_seed(self.seed)
             with self._variables(), self._device():
                 self._net()
                 self._train()
-            return decode_graph(live.as_graph_def().SerializeToString())
+            return decode_graph(
+                live.as_graph_def(add_shapes=self.seed % 2 == 1).SerializeToString()
+            )
 
     def _variables(self) -> Any:
         parts = self.draw.choice((2, 3))

@@ -22,7 +22,7 @@ from graphrev.passes.mask.restoring import add_restore
 from graphrev.passes.mask.rewiring import Rewire
 from graphrev.passes.mask.roles import JOINS
 from graphrev.passes.mask.running import add_running, add_steps
-from graphrev.passes.mask.saving import Saved, extend_save
+from graphrev.passes.mask.saving import SHAPES_ATTR, Saved, extend_save
 from graphrev.passes.mask.updating import add_update
 
 _VARIABLES = ("variables", "model_variables")
@@ -143,7 +143,8 @@ def _lead_in(
         index = editor.graph[after].inputs[0].index
         name = f"{name_in} of {step}"
         if name not in done:
-            attrs = {**node.attrs, "T": _dtype_of(editor, value)}
+            kept = {k: v for k, v in node.attrs.items() if k != SHAPES_ATTR}  # the handle's
+            attrs = {**kept, "T": _dtype_of(editor, value)}
             inputs = (value, *node.inputs[1:])
             done[name] = writer.add(
                 node.op,

@@ -29,9 +29,10 @@ both multiply by the kernel."""
 
 VIEWS = frozenset(
     "Identity StopGradient PreventGradient Cast Transpose Reshape ExpandDims Squeeze Enter "
-    "Switch".split()
+    "Switch DeepCopy".split()
 )
-"""Ops whose output holds the elements of input 0 and nothing else."""
+"""Ops whose output holds the elements of input 0 and nothing else; the reversible pass keeps the
+value of a variable that is overwritten early with a DeepCopy."""
 HANDLE_VIEWS = frozenset({"Identity", "Enter", "Switch"})
 """What hands a resource variable on to what reads or writes it; an optimizer may run in a branch,
 where the gradients are finite."""

@@ -16,14 +16,13 @@ from graphrev.analysis import ops
 from graphrev.ir import Graph, Node, TensorRef
 from graphrev.passes.mask.roles import HANDLE_VIEWS, REFERENCE_VIEWS
 
-_CARRIERS = frozenset(
+CARRIERS = frozenset(
     "Identity Cast Reshape Transpose Squeeze ExpandDims AddN Add AddV2 Sub Neg Mul RealDiv Div "
     "Select SelectV2 Minimum Maximum ClipByValue Slice StridedSlice Split ConcatV2 Exit Switch "
     "Merge Pack Sum Mean CheckNumerics IdentityN RefSwitch RefEnter RefIdentity".split()
 )
 """Ops that only carry, clip, scale or sum a gradient on its way to the update."""
 _SWITCHES = frozenset({"Switch", "RefSwitch"})
-_ADDS = frozenset({"AssignAdd", "AssignAddVariableOp", "AssignSub", "AssignSubVariableOp"})
 _TAKES, _GIVES = "AccumulatorTakeGradient", "AccumulatorApplyGradient"
 
 
@@ -56,7 +55,7 @@ def _updates(graph: Graph, node: Node, handle: TensorRef, variable: str) -> bool
         return False
     if ops.is_assignment(node.op):
         return assigns_from_itself(graph, node, variable)
-    return node.op in _ADDS or ops.is_optimizer_apply(node.op) or "Scatter" in node.op
+    return ops.adds_to_variable(node.op) or ops.is_optimizer_apply(node.op) or "Scatter" in node.op
 
 
 def assigns_from_itself(graph: Graph, node: Node, variable: str) -> bool:
@@ -67,7 +66,7 @@ def assigns_from_itself(graph: Graph, node: Node, variable: str) -> bool:
         if name == variable:
             return True
         one = graph[name]
-        if name not in seen and (one.op in _CARRIERS or ops.is_variable_read(one.op)):
+        if name not in seen and (one.op in CARRIERS or ops.is_variable_read(one.op)):
             pending.extend(ref.node for ref in one.inputs)
         seen.add(name)
     return False
@@ -94,7 +93,7 @@ def carried(graph: Graph, mutators: Sequence[str], kernels: Container[str]) -> I
         if node.op == "Const":
             continue
         yield name
-        if node.op in _CARRIERS and node.op != "Exit":
+        if node.op in CARRIERS and node.op != "Exit":
             pending.extend(ref.node for ref in node.inputs)
 
 
@@ -116,5 +115,5 @@ def _added_to(graph: Graph, kept: str) -> Iterator[str]:
         node = graph[reader]
         if node.inputs[0] == handle and node.op == _GIVES:
             yield node.inputs[2].node
-        elif node.inputs[0] == handle and node.op in _ADDS:
+        elif node.inputs[0] == handle and ops.adds_to_variable(node.op):
             yield node.inputs[1].node

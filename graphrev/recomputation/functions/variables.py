@@ -30,6 +30,11 @@ def is_read_only(graph: Graph) -> bool:
     return all(_is_harmless(node, graph) for node in nodes_run(graph, graph.nodes.values()))
 
 
+def may_write(node: Node, graph: Graph) -> bool:
+    """Whether ``node``, or a node of a function it calls, may write to a variable."""
+    return not all(_is_harmless(run, graph) for run in nodes_run(graph, [node]))
+
+
 def _is_harmless(node: Node, graph: Graph) -> bool:
     if node.op in _HARMLESS or ops.is_random(node.op):
         return True
