@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from graphrev.ir.attrs import AttrValue
+from graphrev.errors import InvalidGraphError, printable
+from graphrev.ir.attrs import AttrValue, TensorValue
+from graphrev.ir.dtypes import DType
+
+KindT = TypeVar("KindT")
 
 
 class TensorRef(NamedTuple):
@@ -51,6 +55,45 @@ class Node:
     attrs: Mapping[str, AttrValue] = field(default_factory=_no_attrs)
     extra: bytes = b""
     raw: bytes | None = None
+
+    def attr(self, key: str) -> AttrValue:
+        """An attribute that the op requires.
+
+        Raises:
+            InvalidGraphError: the node does not have it.
+        """
+        value = self.attrs.get(key)
+        if value is None:
+            raise InvalidGraphError(
+                f"Node '{printable(self.name)}', a '{printable(self.op)}', has no attribute "
+                f"'{key}'. TensorFlow refuses it too: export the graph again."
+            )
+        return value
+
+    def dtype_attr(self, key: str) -> DType:
+        """An attribute that the op requires, and that is a type.
+
+        Raises:
+            InvalidGraphError: the node does not have it, or it is no type.
+        """
+        return self._of(key, DType, "type")
+
+    def tensor_attr(self, key: str) -> TensorValue:
+        """An attribute that the op requires, and that is a tensor.
+
+        Raises:
+            InvalidGraphError: the node does not have it, or it is no tensor.
+        """
+        return self._of(key, TensorValue, "tensor")
+
+    def _of(self, key: str, kind: type[KindT], called: str) -> KindT:
+        value = self.attr(key)
+        if not isinstance(value, kind):
+            raise InvalidGraphError(
+                f"Attribute '{key}' of node '{printable(self.name)}', a '{printable(self.op)}', is "
+                f"no {called}. TensorFlow refuses it too: export the graph again."
+            )
+        return value
 
     def evolve(self, **changes: Any) -> Node:
         """A copy with ``changes``; it no longer claims to be the bytes that were read."""

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 import pytest
 
+from graphrev.errors import InvalidGraphError
 from graphrev.ir import DType, Graph, Node, Shape, TensorRef
 
 
@@ -116,3 +117,15 @@ def test_element_types_agree_with_tensorflow() -> None:
             import ml_dtypes
 
             assert dtype.epsilon == float(ml_dtypes.finfo(known.as_numpy_dtype).eps)
+
+
+def test_an_attribute_that_is_missing_or_of_another_kind_is_named() -> None:
+    node = Node("x", "Cast", attrs=MappingProxyType({"SrcT": DType.FLOAT, "DstT": 3}))
+    assert node.attr("DstT") == 3
+    assert node.dtype_attr("SrcT") is DType.FLOAT
+    with pytest.raises(InvalidGraphError, match="'x', a 'Cast', has no attribute 'T'"):
+        node.attr("T")
+    with pytest.raises(InvalidGraphError, match="'DstT' of node 'x', a 'Cast', is no type"):
+        node.dtype_attr("DstT")
+    with pytest.raises(InvalidGraphError, match="is no tensor"):
+        node.tensor_attr("SrcT")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
-from graphrev.ir import DType, TensorRef, TensorValue
+from graphrev.ir import DType, TensorRef
 from graphrev.passes.mask.nodes import Writer, assign
 from graphrev.passes.mask.saving import Saved
 
@@ -88,8 +88,7 @@ def _assign(
     variable = item.variable
     device, dtype = editor[variable.variable].device, variable.dtype
     beside = Writer(editor, writer.scope, device=device, place=variable.variable)
-    start = editor[variable.initial.node].attrs["value"]
-    assert isinstance(start, TensorValue)
+    start = editor[variable.initial.node].tensor_attr("value")
     key = (device, start.raw)
     initial = starts.get(key)
     if initial is None:

@@ -157,7 +157,7 @@ def extend_save(editor: GraphEditor, save: str, added: Sequence[Saved]) -> None:
     _extend_strings(editor, save, 1, [item.key.encode() for item in added])
     _extend_strings(editor, save, 2, [item.part for item in added])
     attr = _SAVES[editor[save].op]
-    dtypes = editor[save].attrs[attr]
+    dtypes = editor[save].attr(attr)
     assert isinstance(dtypes, tuple)
     editor.set_attr(save, attr, (*dtypes, *(item.variable.dtype for item in added)))
     for item in added:
@@ -175,8 +175,7 @@ def replace_constant(editor: GraphEditor, name: str, value: TensorValue) -> None
 
 def _extend_strings(editor: GraphEditor, name: str, position: int, more: list[bytes]) -> None:
     source = editor[name].inputs[position].node
-    value = editor[source].attrs["value"]
-    assert isinstance(value, TensorValue)
+    value = editor[source].tensor_attr("value")
     longer = constants.strings((*constants.string_values(value), *more))
     if list(editor.readers(source)) == [name]:
         replace_constant(editor, source, longer)

@@ -111,8 +111,7 @@ def _in_own_shape(
         node = graph[view.node]
         source = node.inputs[0]
         if node.op == "Cast":
-            before = node.attrs["SrcT"]
-            assert isinstance(before, DType)
+            before = node.dtype_attr("SrcT")
             value, kind = writer.cast(value, kind, before), before
         elif node.op == "Transpose":
             order = node.attrs.get("Tperm", DType.INT32)
@@ -140,7 +139,6 @@ def _seen_as(graph: Graph, part: GradientMask, dtype: DType) -> DType:
     for view in part.views:
         node = graph[view.node]
         if node.op == "Cast":
-            after = node.attrs["DstT"]
-            assert isinstance(after, DType)
+            after = node.dtype_attr("DstT")
             dtype = after
     return dtype

@@ -60,8 +60,7 @@ def in_training_step(graph: Graph, kernels: Sequence[str], train_op: str | None)
 def _update(
     schedule: Schedule, step: Node, after: tuple[str, ...], end: str | None, counts_itself: bool
 ) -> UpdatePlan:
-    dtype = step.attrs["dtype"]
-    assert isinstance(dtype, DType)
+    dtype = step.dtype_attr("dtype")
     return UpdatePlan(
         schedule, step.name, dtype, step.op == "VarHandleOp", after, end, counts_itself
     )

@@ -82,8 +82,7 @@ def thaw(editor: GraphEditor, plan: Thaw) -> None:
 def _thaw_one(editor: GraphEditor, name: str) -> str:
     """Returns the variable's initializer."""
     constant = editor[name]
-    value = constant.attrs["value"]
-    assert isinstance(value, TensorValue)
+    value = constant.tensor_attr("value")
     beside = Writer(editor, "", "", constant.device, marked=False)
     start = beside.add("Const", f"{name}/Initializer/value", (), constant.attrs)
     readers = tuple(editor.readers(name))

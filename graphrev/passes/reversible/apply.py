@@ -101,7 +101,7 @@ class _Writer:
         return self._values.get(stream, stream)
 
     def _dtype_of(self, half: Half) -> AttrValue:
-        return self._editor[half.y.node].attrs["T"]
+        return self._editor[half.y.node].attr("T")
 
     def _gate(self, plan: HalfPlan, name: str, value: TensorRef, dtype: AttrValue) -> TensorRef:
         """An identity of ``value`` that waits for the triggers."""

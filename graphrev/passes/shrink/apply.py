@@ -69,8 +69,7 @@ def _constant(
 def _cut_initial(editor: GraphEditor, assign: str, one: Smaller) -> None:
     """Takes the places that stay of what the variable starts as."""
     node = editor[assign]
-    dtype = node.attrs.get("T", node.attrs.get("dtype"))
-    assert isinstance(dtype, DType)
+    dtype = node.dtype_attr("T" if "T" in node.attrs else "dtype")
     for axis, places in one.kept.items():
         scope = f"{assign}/shrunk"
         picked = _constant(editor, f"{scope}/places", constants.vector(DType.INT32, places), node)
@@ -104,8 +103,7 @@ def _respell(editor: GraphEditor, name: str, position: int, axis: int, size: int
         editor.set_input(name, position, new)
     else:
         part = editor[operand.inputs[axis].node]
-        held = part.attrs["value"]
-        assert isinstance(held, TensorValue)
+        held = part.tensor_attr("value")
         number = constants.splat(held.dtype, size)
         waits = part.control_inputs
         new = _constant(editor, f"{name}/shrunk_size", number, part, waits=waits)
@@ -126,8 +124,7 @@ def _resplit(editor: GraphEditor, plan: Resplit) -> None:
     sizes = constants.vector(DType.INT32, plan.sizes)
     if node.op == "SplitV":
         old = editor[node.inputs[1].node]
-        value = old.attrs["value"]
-        assert isinstance(value, TensorValue)
+        value = old.tensor_attr("value")
         sizes = constants.vector(value.dtype, plan.sizes)
         new = _constant(editor, f"{plan.node}/shrunk_sizes", sizes, node, waits=old.control_inputs)
         editor.set_input(plan.node, 1, new)
@@ -191,8 +188,7 @@ def _drop_weights(editor: GraphEditor, name: str) -> None:
 
 
 def _dtype(editor: GraphEditor, bias: Bias) -> DType:
-    dtype = editor[bias.product.node].attrs["T"]
-    assert isinstance(dtype, DType)
+    dtype = editor[bias.product.node].dtype_attr("T")
     return dtype
 
 

@@ -155,7 +155,7 @@ class Shrink(Pass[ShrinkPlan]):
 
 
 def _check_variable(graph: Graph, name: str, stored: StoredWeights, checkpoint: str) -> None:
-    shape: Any = graph[name].attrs["shape"]
+    shape: Any = graph[name].attr("shape")
     value = stored.variable(name)
     if value is None or value.shape != tuple(shape.dims):
         said = "is not in it" if value is None else f"has the shape {list(value.shape)}"

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from graphrev.editor import GraphEditor
 from graphrev.io import constants
-from graphrev.ir import Graph, TensorValue
+from graphrev.ir import Graph
 from graphrev.ir.marks import COLLECTIONS_ATTR, KERNELS, collections_of, kernel_of, role_of
 from graphrev.passes.strip_masks import marked
 from graphrev.passes.strip_masks.frozen import find_folds, hands_on, unread
@@ -115,14 +115,13 @@ def _shrink(editor: GraphEditor, shrink: Shrink) -> None:
     name = shrink.node
     for position in (1, 2):
         source = editor[name].inputs[position].node
-        value = editor[source].attrs["value"]
-        assert isinstance(value, TensorValue)
+        value = editor[source].tensor_attr("value")
         shorter = constants.truncated(value, shrink.kept)
         editor.set_attr(source, "value", shorter)
         if _SHAPES_ATTR in editor[source].attrs:
             editor.set_attr(source, _SHAPES_ATTR, (shorter.shape,))
     attr = marked.SAVES[editor[name].op]
-    dtypes = editor[name].attrs[attr]
+    dtypes = editor[name].attr(attr)
     assert isinstance(dtypes, tuple)
     editor.set_attr(name, attr, dtypes[: shrink.kept])
     for _ in range(shrink.dropped):

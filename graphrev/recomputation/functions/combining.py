@@ -201,7 +201,7 @@ class _Joiner:
         lists = {link.output for link in self._cut}
         after = tuple(TensorRef(name) for name in incoming)
         for place, name in enumerate(body.arguments if self._loop and after else ()):
-            dtype = body.graph[name].attrs["dtype"]
+            dtype = body.graph[name].attr("dtype")
             if place in lists or self._wires.is_constant(body, place):
                 continue
             if isinstance(dtype, DType) and dtype.is_floating:

@@ -195,7 +195,7 @@ class _Writer:
             f"{loop.name}/graphrev/{name}",
             "ReadVariableOp",
             (loop.inputs[place],),
-            {"dtype": inner[name].attrs["dtype"]},
+            {"dtype": inner[name].attr("dtype")},
             waits,
         )
         editor.add_controls(loop.name, (read.node,))

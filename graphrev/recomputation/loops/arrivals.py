@@ -24,7 +24,7 @@ def arrivals(
         if variable == pair.countdown:
             continue
         node = editor.graph[variable.merge]
-        name, kind = f"{scope}/{variable.merge}/arrived", {"T": node.attrs["T"]}
+        name, kind = f"{scope}/{variable.merge}/arrived", {"T": node.attr("T")}
         arrived = Node(name, "Identity", (variable.value,), device=node.device, attrs=kind)
         names.append(add_marked(editor, arrived, attrs))
     return tuple(names)

@@ -126,7 +126,7 @@ class Values:
     def _copy(self, node: Node) -> str:
         if node.op in ENTERS:
             source = self.from_outside(node.inputs[0])
-            return self.enter(source, f"{node.name}/Enter", node.attrs["T"], constant=True)
+            return self.enter(source, f"{node.name}/Enter", node.attr("T"), constant=True)
         if node.op == "ReadVariableOp":
             return self._snapshot(node)
         sources = [self._unswitched(ref) for ref in node.inputs]
@@ -146,7 +146,7 @@ class Values:
             outermost = self._outermost_snapshot(read)
         else:
             outermost = self._read_behind(read)
-        return self.enter(outermost, f"{read.name}/Enter", read.attrs["dtype"], constant=True)
+        return self.enter(outermost, f"{read.name}/Enter", read.attr("dtype"), constant=True)
 
     def _outermost_snapshot(self, read: Node) -> TensorRef:
         assert self._outer is not None
@@ -154,7 +154,7 @@ class Values:
             source = self._outer._read_behind(read)
         else:
             source = self._outer._outermost_snapshot(read)
-        name = self._outer.enter(source, f"{read.name}/Enter", read.attrs["dtype"], constant=True)
+        name = self._outer.enter(source, f"{read.name}/Enter", read.attr("dtype"), constant=True)
         return TensorRef(name)
 
     def _read_behind(self, read: Node) -> TensorRef:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from graphrev.errors import UsageError
+from graphrev.errors import InvalidGraphError, UsageError
 from graphrev.ir import Graph, Node, TensorRef
 from graphrev.marks import no_rewrite, recompute_scope
 from graphrev.pipeline import Code
@@ -83,6 +83,19 @@ def test_a_value_of_an_op_nobody_knows_is_no_start_of_a_recomputation() -> None:
     assert outcome.after is graph
     (refused,) = (r for r in plan.rejections if r.code is Code.UNKNOWN_OP)
     assert graph[refused.nodes[0]].op == "MyConcat"
+
+
+@pytest.mark.parametrize(
+    "op", ["Enter", "Switch", "Merge", "Exit", "StackPushV2", "MatMul", "Tanh"]
+)
+@pytest.mark.parametrize("key", ["T", "frame_name"])
+def test_ops_without_an_attribute_they_require_are_refused_or_left_alone(op: str, key: str) -> None:
+    """TensorFlow refuses such a graph; found by tools/fuzz (graph-structure, seed 30040792)."""
+    graph = replaced(recurrent(), op, lambda node: node.with_attr(key, None))
+    try:
+        rewrite(graph, frames="^rnn/")
+    except InvalidGraphError as error:
+        assert f"has no attribute '{key}'" in str(error)
 
 
 def test_one_loop_of_another_tool_does_not_keep_the_other_loop_from_its_rewrite() -> None:

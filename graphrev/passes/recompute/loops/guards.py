@@ -92,6 +92,6 @@ def _exit(pair: GradientLoop, scope: str, editor: GraphEditor) -> str:
         op="Exit",
         inputs=(TensorRef(switch.name),),
         device=switch.device,
-        attrs={"T": switch.attrs["T"]},
+        attrs={"T": switch.attr("T")},
     )
     return editor.add(node)

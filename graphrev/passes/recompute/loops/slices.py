@@ -180,7 +180,7 @@ class Reader:
 
     @property
     def _counts(self) -> AttrValue:
-        return self.body.around.graph[self.body.pair.down].attrs["T"]
+        return self.body.around.graph[self.body.pair.down].attr("T")
 
     @property
     def _one(self) -> TensorRef:

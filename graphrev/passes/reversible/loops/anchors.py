@@ -67,7 +67,7 @@ class Anchors:
     def _is_multiple(
         self, count: TensorRef, variable: LoopVariable, pivot: str, name: str
     ) -> TensorRef:
-        dtype = self._editor[variable.merge].attrs["T"]
+        dtype = self._editor[variable.merge].attr("T")
         base = f"{self._scope}/{name}"
         every, zero = (
             self._constant(f"{base}/{word}", value, dtype, pivot)

@@ -41,7 +41,7 @@ class Carriers:
         Returns:
             its Merge, and its value in an iteration, which stands for ``carry.after``.
         """
-        dtype = self._graph[carry.variable.merge].attrs["T"]
+        dtype = self._graph[carry.variable.merge].attr("T")
         base = f"{carry.variable.merge}/carried"
         left = carry.variable.exits or (self._exit(carry, dtype),)
         start = self._values.from_outside(TensorRef(left[0]))
@@ -57,7 +57,7 @@ class Carriers:
         Returns:
             the Exit through which the first state of all leaves the gradient loop.
         """
-        dtype = {"T": self._graph[carry.variable.merge].attrs["T"]}
+        dtype = {"T": self._graph[carry.variable.merge].attr("T")}
         base = f"{carry.variable.merge}/carried"
         following = self._add(f"{base}/NextIteration", "NextIteration", (before,), dtype)
         self._editor.set_input(merge, 1, TensorRef(following))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from graphrev.editor import GraphEditor
-from graphrev.ir import DType, TensorRef
+from graphrev.ir import TensorRef
 from graphrev.passes.reversible.loops.anchors import Anchors
 from graphrev.passes.reversible.loops.blocks import (
     BlockPlanning,
@@ -133,7 +133,6 @@ class SpanPlanning:
         graph = self.around.graph
         anchors = Anchors(span.pair, every, block.scope, block.attrs, self.editor)
         for carry in span.carries:
-            dtype = graph[carry.variable.merge].attrs["T"]
-            assert isinstance(dtype, DType)
+            dtype = graph[carry.variable.merge].dtype_attr("T")
             stream = graph[carry.variable.next].inputs[0]
             streams[carry.after] = anchors.anchor(stream, streams[carry.after], dtype)

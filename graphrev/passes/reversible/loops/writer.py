@@ -112,7 +112,7 @@ class LoopWriter:
 
     def _undo(self, place: int, half: Half, waits: tuple[str, ...]) -> None:
         graph, editor = self._graph, self._editor
-        dtype = graph[half.y.node].attrs["T"]
+        dtype = graph[half.y.node].attr("T")
         gate = Node(
             name=editor.unique_name(f"{self._scope}/{half.q.node}/gate"),
             op="Identity",
@@ -172,7 +172,7 @@ class LoopWriter:
             op="Add" if half.recovery is Recovery.Y_PLUS_H else "Sub",
             inputs=(left, right),
             device=self._graph[half.y.node].device,
-            attrs=self._with({"T": self._graph[half.y.node].attrs["T"]}),
+            attrs=self._with({"T": self._graph[half.y.node].attr("T")}),
         )
         return TensorRef(self._editor.add(node))
 
