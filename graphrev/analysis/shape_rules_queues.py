@@ -28,7 +28,7 @@ def dequeued(known: Inputs, node: Node) -> tuple[Dims, ...]:
 def dequeued_many(known: Inputs, node: Node) -> tuple[Dims, ...]:
     """The components of as many elements as input 1 says; of at most so many, for ``UpTo``."""
     many = None if node.op in _UP_TO else known.numbers(node, 1)
-    batch: Dim = many[0] if many else ("dim", node.name, 0, 0)
+    batch: Dim = many[0] if many and many[0] >= 0 else ("dim", node.name, 0, 0)
     return _components(known, node, (batch,))
 
 

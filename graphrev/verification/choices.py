@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from graphrev.analysis import ops
 from graphrev.analysis.frames import control_contexts, is_outside_loops
-from graphrev.analysis.order import descendant_labels
 from graphrev.analysis.shape_rules_queues import DEQUEUES, DEQUEUES_OF_MANY, TAKES
 from graphrev.errors import UsageError, printable
 from graphrev.ir import Graph, Node, TensorRef
 from graphrev.passes.mask.updates import CARRIERS, updated_by
+from graphrev.recomputation.facts import Facts
 
 SOURCES = (
     frozenset({"IteratorGetNext", "IteratorGetNextSync", "BarrierTakeMany", "Unstage"})
@@ -89,20 +89,10 @@ def _applied(graph: Graph, other: Graph) -> tuple[str, ...]:
 
 
 def _assigned(graph: Graph, other: Graph) -> Iterator[str]:
-    driven = _driven(graph)
+    driven = Facts.of(graph).gradient_side
     for name, node in graph.nodes.items() if driven else ():
         if ops.is_variable(node.op) and name in other:
             yield from (update for update in updated_by(graph, name) if update in driven)
-
-
-def _driven(graph: Graph) -> frozenset[str]:
-    """What depends by data on an op that only gradient code creates."""
-    index = graph.index
-    seeds = [i for i, n in enumerate(graph.nodes.values()) if ops.is_gradient_op(n.op)]
-    if not seeds:
-        return frozenset()
-    labels = descendant_labels(index, [seeds], control=False)
-    return frozenset(name for name, label in zip(index.names, labels) if label)
 
 
 def _existing(name: str, before: Graph, after: Graph) -> TensorRef:
@@ -187,7 +177,7 @@ def _is_state(graph: Graph, ref: TensorRef) -> bool:
 
 def _losses(before: Graph, after: Graph) -> tuple[TensorRef, ...]:
     """Forward results nobody reads (or only a summary does): floating-point ends."""
-    backward = _driven(before)
+    backward = Facts.of(before).gradient_side
     ends: list[TensorRef] = []
     for name, node in before.nodes.items():
         if name in backward or name not in after or not _is_forward_value(before, node):

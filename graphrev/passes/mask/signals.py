@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from graphrev.analysis import ops
 from graphrev.ir import DType, Graph, TensorRef
 from graphrev.passes.mask.roles import HANDS_VARIABLE_ON
 
 if TYPE_CHECKING:
     from graphrev.passes.mask.plan import GradientMask
+
+_READS = HANDS_VARIABLE_ON | {"ReadVariableOp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ NO_SIGNALS = Signals()
 def variable_of(graph: Graph, ref: TensorRef) -> Variable | None:
     """The variable that a tensor is a read of, or the handle of."""
     node = graph[ref.node]
-    while (node.op in HANDS_VARIABLE_ON or ops.is_variable_read(node.op)) and node.inputs:
+    while node.op in _READS and node.inputs:
         node = graph[node.inputs[0].node]
     dtype = node.attrs.get("dtype")
     if node.op not in ("VarHandleOp", "VariableV2", "Variable") or not isinstance(dtype, DType):
